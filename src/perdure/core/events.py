@@ -1,0 +1,300 @@
+"""The events of the journal: what happened, one frozen type each.
+
+An event is written once and never changed. `kind` (the tag) is its name in the journal, in the event stream
+and on the page. A field may be added with a default; a kind may be added; nothing is ever renamed or removed,
+because journals of every release must load for ever (`tests/replay`).
+
+`BODY` names the one field of a kind that can be large (a message, a result, arguments). The journal stores a
+large body once, under the hash of its content, and puts it back when the event is read; the machines never
+notice.
+"""
+
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from perdure.core.messages import Message
+from perdure.core.model import FinishReason, Usage
+
+EVENT_VERSION = 1
+
+
+class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An error as recorded: the five fields of `PerdureError`."""
+
+    code: str
+    what: str
+    where: str = ""
+    why: str = ""
+    fix: str = ""
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind"):
+    """Base of all events."""
+
+    BODY: ClassVar[str | None] = None
+
+
+# Life cycle of an execution -----------------------------------------------------------------------------
+
+
+class ExecutionStarted(Event, frozen=True, omit_defaults=True, tag="execution_started"):
+    """Begun; always seq 1. `deadline_ms` is wall time, None without a limit. `v`: `EVENT_VERSION`."""
+
+    BODY: ClassVar[str | None] = "input"
+    agent: str
+    plan_hash: str
+    input: Message
+    started_by: str
+    v: int = EVENT_VERSION
+    deadline_ms: int | None = None
+    session_id: str | None = None
+    idempotency_key: str | None = None
+    context: dict[str, Any] | None = None
+
+
+class ExecutionPaused(Event, frozen=True, omit_defaults=True, tag="execution_paused"):
+    """A person asked that no new step begins; steps in flight may end."""
+
+    by: str
+    reason: str = ""
+
+
+class ExecutionResumed(Event, frozen=True, omit_defaults=True, tag="execution_resumed"):
+    """A person asked to go on, after a pause or out of quarantine."""
+
+    by: str
+
+
+class ExecutionCompleted(Event, frozen=True, omit_defaults=True, tag="execution_completed"):
+    """Ended with an answer. `output` is a text, or the JSON value that fits the output type."""
+
+    BODY: ClassVar[str | None] = "output"
+    output: Any
+    finish_reason: str = "stop"
+
+
+class ExecutionFailed(Event, frozen=True, omit_defaults=True, tag="execution_failed"):
+    """Ended without an answer; `partial` is the last text of the agent, if any.
+
+    `finish_reason` is error, max_turns, timeout or output_invalid.
+    """
+
+    error: ErrorInfo
+    finish_reason: str = "error"
+    partial: str = ""
+
+
+class ExecutionCancelled(Event, frozen=True, omit_defaults=True, tag="execution_cancelled"):
+    """Ended because somebody asked for it."""
+
+    by: str
+    reason: str = ""
+
+
+class ExecutionQuarantined(Event, frozen=True, omit_defaults=True, tag="execution_quarantined"):
+    """Set aside after repeated engine faults (E10); a person may resume it."""
+
+    error: ErrorInfo
+
+
+# Model steps --------------------------------------------------------------------------------------------
+
+
+class ModelRequested(Event, frozen=True, omit_defaults=True, tag="model_requested"):
+    """An attempt at a model step begins; written before the call is made (E1)."""
+
+    step: str
+    turn: int
+    attempt: int = 1
+
+
+class ModelCompleted(Event, frozen=True, omit_defaults=True, tag="model_completed"):
+    """The recorded answer of a model step."""
+
+    BODY: ClassVar[str | None] = "message"
+    step: str
+    attempt: int
+    message: Message
+    usage: Usage
+    finish_reason: FinishReason
+    model: str = ""
+    response_id: str | None = None
+    duration_ms: int = 0
+
+
+class ModelFailed(Event, frozen=True, omit_defaults=True, tag="model_failed"):
+    """An attempt failed; the next one begins at `retry_at_ms`, or never when it is None."""
+
+    step: str
+    attempt: int
+    error: ErrorInfo
+    retry_at_ms: int | None = None
+
+
+class ModelLost(Event, frozen=True, omit_defaults=True, tag="model_lost"):
+    """The server stopped in mid-call: what the attempt streamed is void and it is asked again."""
+
+    step: str
+    attempt: int
+    reason: str
+
+
+class OutputRejected(Event, frozen=True, omit_defaults=True, tag="output_rejected"):
+    """The answer does not fit the output type; `errors` go back to the model in the next turn."""
+
+    step: str
+    errors: tuple[str, ...]
+
+
+# Tool steps ---------------------------------------------------------------------------------------------
+
+
+class ToolRequested(Event, frozen=True, omit_defaults=True, tag="tool_requested"):
+    """A call is accepted and ready for a worker. `key` is its idempotency key (E6)."""
+
+    BODY: ClassVar[str | None] = "arguments"
+    step: str
+    call_id: str
+    tool: str
+    arguments: dict[str, Any]
+    key: str
+
+
+class ToolRefused(Event, frozen=True, omit_defaults=True, tag="tool_refused"):
+    """A call that is not run (no such tool, bad arguments, limit, rejected); the model sees the error."""
+
+    step: str
+    call_id: str
+    tool: str
+    error: ErrorInfo
+
+
+class ToolStarted(Event, frozen=True, omit_defaults=True, tag="tool_started"):
+    """A worker was given the task; written before it is (E1). `epoch` counts the attempts from 1."""
+
+    step: str
+    epoch: int
+    worker: str
+
+
+class ToolCompleted(Event, frozen=True, omit_defaults=True, tag="tool_completed"):
+    """The one recorded result of a call (E3). `state` holds the changed keys of the shared state."""
+
+    BODY: ClassVar[str | None] = "result"
+    step: str
+    epoch: int
+    result: Any
+    state: dict[str, Any] | None = None
+    duration_ms: int = 0
+
+
+class ToolFailed(Event, frozen=True, omit_defaults=True, tag="tool_failed"):
+    """An attempt failed; tried again at `retry_at_ms`, or given up (None) and told to the model."""
+
+    step: str
+    epoch: int
+    error: ErrorInfo
+    retry_at_ms: int | None = None
+
+
+class ToolLost(Event, frozen=True, omit_defaults=True, tag="tool_lost"):
+    """The worker fell silent: the attempt is unknown (E7), and the tool's policy decides.
+
+    `policy` is retry (offered again at once), ask (an approval) or fail (the model is told).
+    """
+
+    step: str
+    epoch: int
+    reason: str
+    policy: Literal["retry", "ask", "fail"] = "retry"
+
+
+# Approvals ----------------------------------------------------------------------------------------------
+
+
+class ApprovalRequested(Event, frozen=True, omit_defaults=True, tag="approval_requested"):
+    """A person must decide about this call before it runs.
+
+    `effect_hash` binds the decision to exactly this call (`core.ids.effect_hash`). `unknown_epoch` is set when
+    the question is whether to run a call again whose earlier attempt may have taken effect.
+    """
+
+    BODY: ClassVar[str | None] = "arguments"
+    step: str
+    call_id: str
+    tool: str
+    arguments: dict[str, Any]
+    approval_id: str
+    effect_hash: str
+    unknown_epoch: int | None = None
+
+
+class ApprovalDecided(Event, frozen=True, omit_defaults=True, tag="approval_decided"):
+    """The one decision. `arguments` is set when the person edited them; `effect_hash` is of what will run."""
+
+    BODY: ClassVar[str | None] = "arguments"
+    step: str
+    approval_id: str
+    decision: Literal["approved", "rejected"]
+    by: str
+    channel: str
+    effect_hash: str
+    reason: str = ""
+    arguments: dict[str, Any] | None = None
+
+
+AnyEvent = (
+    ExecutionStarted
+    | ExecutionPaused
+    | ExecutionResumed
+    | ExecutionCompleted
+    | ExecutionFailed
+    | ExecutionCancelled
+    | ExecutionQuarantined
+    | ModelRequested
+    | ModelCompleted
+    | ModelFailed
+    | ModelLost
+    | OutputRejected
+    | ToolRequested
+    | ToolRefused
+    | ToolStarted
+    | ToolCompleted
+    | ToolFailed
+    | ToolLost
+    | ApprovalRequested
+    | ApprovalDecided
+)
+
+TERMINAL = (ExecutionCompleted, ExecutionFailed, ExecutionCancelled)
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(AnyEvent)
+
+
+def kind_of(event: Event) -> str:
+    """The event's name in the journal."""
+    return str(event.__struct_config__.tag)
+
+
+def encode(event: Event) -> bytes:
+    """The event as JSON, tag included."""
+    return _ENCODER.encode(event)
+
+
+def decode(payload: bytes | str) -> AnyEvent:
+    """The event of a JSON payload.
+
+    Raises:
+        msgspec.ValidationError: an unknown kind, or a payload that does not fit its kind.
+    """
+    return _DECODER.decode(payload)
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """An event with its place in the journal: `seq` counts from 1 in its execution, `at_ms` is wall time."""
+
+    seq: int
+    at_ms: int
+    event: AnyEvent
