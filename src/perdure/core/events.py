@@ -210,6 +210,13 @@ class ToolLost(Event, frozen=True, omit_defaults=True, tag="tool_lost"):
     policy: Literal["retry", "ask", "fail"] = "retry"
 
 
+class TimerFired(Event, frozen=True, omit_defaults=True, tag="timer_fired"):
+    """The wait before the next attempt of a tool step is over."""
+
+    step: str
+    due_ms: int
+
+
 # Approvals ----------------------------------------------------------------------------------------------
 
 
@@ -263,6 +270,7 @@ AnyEvent = (
     | ToolCompleted
     | ToolFailed
     | ToolLost
+    | TimerFired
     | ApprovalRequested
     | ApprovalDecided
 )
@@ -289,7 +297,8 @@ def decode(payload: bytes | str) -> AnyEvent:
     Raises:
         msgspec.ValidationError: an unknown kind, or a payload that does not fit its kind.
     """
-    return _DECODER.decode(payload)
+    event: AnyEvent = _DECODER.decode(payload)
+    return event
 
 
 class Recorded(msgspec.Struct, frozen=True):

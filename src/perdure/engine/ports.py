@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from perdure.core.definition import AgentDefinition
+from perdure.core.errors import JournalError
 from perdure.core.events import Event, Recorded
 from perdure.core.messages import Message
 from perdure.core.model import Delta, ModelRef, ModelReply, ModelRequest, Usage
@@ -133,7 +134,7 @@ class Journal(Protocol):
     async def close(self) -> None:
         """Wait for commits under way, then let go."""
 
-    def commit(self, commit: Commit, done: "Callable[[StoredExecution | JournalError | None], None]") -> None:
+    def commit(self, commit: Commit, done: Callable[[StoredExecution | JournalError | None], None]) -> None:
         """Append durably; then call *done* once, on the event loop.
 
         *done* gets None when the commit is durable; a `StoredExecution` when `new.idempotency_key` belongs to an
@@ -196,8 +197,10 @@ class Catalog(Protocol):
         """The plan of this hash."""
 
     async def deploy(self, agent: str, plan_hash: str, now_ms: int) -> int:
-        """Make a plan the current one of an agent's name; return its version (1, 2, ...; the same plan again
-        as the current one keeps its version)."""
+        """Make a plan the current one of an agent's name; return its version.
+
+        Versions count 1, 2, ...; the plan that is current already keeps its version.
+        """
 
     async def deployed(self, agent: str | None = None) -> list[DeployedAgent]:
         """The current plans by name; all of them, sorted by name, when *agent* is None."""
@@ -318,10 +321,22 @@ StreamItem = Recorded | StreamDelta
 class Executions(Protocol):
     """The verbs on executions. Errors are `ExecutionError` and `JournalError`; every answer is after commit (E2)."""
 
-    async def start(self, request: StartRequest) -> Started: ...
-    async def get(self, execution_id: str) -> ExecutionView: ...
-    async def find(self, where: ExecutionFilter) -> list[ExecutionView]: ...
-    async def events(self, execution_id: str, after: int, limit: int) -> list[Recorded]: ...
+    async def start(self, request: StartRequest) -> Started:
+        """Begin an execution; its plan is stored first. E0413 when the idempotency key is of another request."""
+        ...
+
+    async def get(self, execution_id: str) -> ExecutionView:
+        """The execution as it is now; E0401 when there is none."""
+        ...
+
+    async def find(self, where: ExecutionFilter) -> list[ExecutionView]:
+        """Executions, newest first; outputs and waits are left out."""
+        ...
+
+    async def events(self, execution_id: str, after: int, limit: int) -> list[Recorded]:
+        """Stored events after seq *after*, in order."""
+        ...
+
     def stream(self, execution_id: str, after: int) -> AsyncIterator[StreamItem]:
         """Every event after *after*, stored ones first, then live ones and deltas; ends after a terminal event.
 
@@ -333,12 +348,29 @@ class Executions(Protocol):
         """The view when the execution has ended, or as it is after *timeout_ms*."""
         ...
 
-    async def cancel(self, execution_id: str, by: str, reason: str) -> ExecutionView: ...
-    async def pause(self, execution_id: str, by: str, reason: str) -> ExecutionView: ...
-    async def resume(self, execution_id: str, by: str) -> ExecutionView: ...
-    async def decide(self, approval_id: str, decision: Decision) -> ApprovalRow: ...
-    async def approvals(self, execution_id: str | None, *, pending: bool) -> list[ApprovalRow]: ...
-    async def approval(self, approval_id: str) -> ApprovalRow: ...
+    async def cancel(self, execution_id: str, by: str, reason: str) -> ExecutionView:
+        """End it now; steps in flight are stopped (E9)."""
+        ...
+
+    async def pause(self, execution_id: str, by: str, reason: str) -> ExecutionView:
+        """Begin no new step until `resume`."""
+        ...
+
+    async def resume(self, execution_id: str, by: str) -> ExecutionView:
+        """Go on after a pause or out of quarantine; on a running execution it changes nothing."""
+        ...
+
+    async def decide(self, approval_id: str, decision: Decision) -> ApprovalRow:
+        """Record the one decision; E0407, E0408 (with the decision that won), E0409, E0305."""
+        ...
+
+    async def approvals(self, execution_id: str | None, *, pending: bool) -> list[ApprovalRow]:
+        """Approvals, the longest waiting first."""
+        ...
+
+    async def approval(self, approval_id: str) -> ApprovalRow:
+        """One approval; E0407 when there is none."""
+        ...
 
 
 # What the engine offers: tasks ---------------------------------------------------------------------------
@@ -401,15 +433,19 @@ class Tasks(Protocol):
         ...
 
     async def complete(self, results: Sequence[TaskResult]) -> list[dict[str, Any] | None]:
-        """Record outcomes; for each: None when it is recorded durably, else an error's wire form (E0307: the
-        attempt is over and the worker drops its result)."""
+        """Record outcomes; for each: None when it is recorded durably, else an error's wire form.
+
+        E0307: the attempt is over and the worker drops its result.
+        """
         ...
 
     def heartbeat(self, worker: str, leases: Sequence[LeaseRef]) -> list[bool]:
         """Extend leases; for each: whether this worker still holds it. False: stop and drop the work."""
         ...
 
-    def workers(self) -> list[WorkerView]: ...
+    def workers(self) -> list[WorkerView]:
+        """The workers heard of lately."""
+        ...
 
 
 def task_queue_name(agent: str, tool: str) -> str:
@@ -430,5 +466,3 @@ class Compile(Protocol):
             DefinitionError: E0101 to E0107.
         """
         ...
-
-

@@ -1,0 +1,150 @@
+"""Inputs: what can happen to an execution from outside, as data.
+
+A machine's `apply` takes one input and answers with the events to record and the effects to perform. An input
+is not stored; the events are. `jitter` is a random number from 0 up to 1, drawn by the caller.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from perdure.core.events import ErrorInfo
+from perdure.core.messages import Message
+from perdure.core.model import ModelReply
+
+
+class Begin(msgspec.Struct, frozen=True):
+    """Start the execution; the first input, once."""
+
+    plan_hash: str
+    input: Message
+    started_by: str
+    deadline_ms: int | None = None
+    session_id: str | None = None
+    idempotency_key: str | None = None
+    context: dict[str, Any] | None = None
+
+
+class ModelSucceeded(msgspec.Struct, frozen=True):
+    """An attempt at a model step gave an answer."""
+
+    step: str
+    attempt: int
+    reply: ModelReply
+    duration_ms: int = 0
+
+
+class ModelErrored(msgspec.Struct, frozen=True):
+    """An attempt at a model step failed."""
+
+    step: str
+    attempt: int
+    error: ErrorInfo
+    retryable: bool
+    jitter: float
+    retry_after_ms: int | None = None
+
+
+class TakeTask(msgspec.Struct, frozen=True):
+    """A worker asks for a tool step."""
+
+    step: str
+    worker: str
+
+
+class TaskSucceeded(msgspec.Struct, frozen=True):
+    """A worker reports a result. `state` holds the changed keys of the shared state."""
+
+    step: str
+    epoch: int
+    result: Any
+    state: dict[str, Any] | None = None
+    duration_ms: int = 0
+
+
+class TaskErrored(msgspec.Struct, frozen=True):
+    """A worker reports that the attempt failed."""
+
+    step: str
+    epoch: int
+    error: ErrorInfo
+    retryable: bool
+    jitter: float
+
+
+class TaskSilent(msgspec.Struct, frozen=True):
+    """The lease of an attempt ran out."""
+
+    step: str
+    epoch: int
+    reason: str
+
+
+class Decide(msgspec.Struct, frozen=True):
+    """A person decides about a call. `effect_hash`, when given, is the hash of what was looked at.
+
+    `asked` are the arguments that the approval shows; `arguments` those that the person put in their place.
+    """
+
+    approval_id: str
+    decision: Literal["approved", "rejected"]
+    by: str
+    channel: str
+    asked: dict[str, Any]
+    effect_hash: str | None = None
+    reason: str = ""
+    arguments: dict[str, Any] | None = None
+
+
+class Cancel(msgspec.Struct, frozen=True):
+    """A person or a parent asks for the end."""
+
+    by: str
+    reason: str = ""
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """A person asks that no new step begins."""
+
+    by: str
+    reason: str = ""
+
+
+class Resume(msgspec.Struct, frozen=True):
+    """A person asks to go on."""
+
+    by: str
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """A timer is due: the engine says only that time has passed; the machine knows for what."""
+
+
+class Recover(msgspec.Struct, frozen=True):
+    """The server was stopped in mid-step: what was in flight in it is gone."""
+
+    reason: str
+
+
+class Quarantine(msgspec.Struct, frozen=True):
+    """The engine met repeated faults in this execution (E10)."""
+
+    error: ErrorInfo
+
+
+Input = (
+    Begin
+    | ModelSucceeded
+    | ModelErrored
+    | TakeTask
+    | TaskSucceeded
+    | TaskErrored
+    | TaskSilent
+    | Decide
+    | Cancel
+    | Pause
+    | Resume
+    | Tick
+    | Recover
+    | Quarantine
+)

@@ -1,0 +1,56 @@
+"""An `apply` under way: what it may look at, and what it has decided so far."""
+
+import msgspec
+
+from perdure.core import events as ev
+from perdure.core.effects import Effect
+from perdure.core.errors import ToolError
+from perdure.core.machines.turn_state import TurnState, copy_of, evolve
+from perdure.core.plan import Plan
+from perdure.core.transcript import Transcript
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """What `apply` may look at beside the state: the pinned plan and the conversation so far."""
+
+    execution_id: str
+    plan: Plan
+    transcript: Transcript
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """The outcome of an input: `events` are recorded first, `effects` performed afterwards (E1)."""
+
+    state: TurnState
+    events: tuple[ev.Event, ...] = ()
+    effects: tuple[Effect, ...] = ()
+
+
+class Draft:
+    """An `apply` under way: the state being changed, and what has been decided so far."""
+
+    __slots__ = ("effects", "events", "now_ms", "scope", "state")
+
+    def __init__(self, scope: Scope, state: TurnState, now_ms: int) -> None:
+        self.scope = scope
+        self.state = copy_of(state)
+        self.now_ms = now_ms
+        self.events: list[ev.Event] = []
+        self.effects: list[Effect] = []
+
+    def record(self, event: ev.Event, *effects: Effect) -> None:
+        """Change the state by *event*, keep it for the journal, and ask for *effects* after the commit."""
+        evolve(self.state, event)
+        self.events.append(event)
+        self.effects.extend(effects)
+
+
+def stale_error(scope: Scope, step: str, why: str) -> ToolError:
+    """E3: what a worker is told whose attempt is over."""
+    return ToolError(
+        "E0307",
+        "The result is not taken: the attempt is over",
+        where=f"execution {scope.execution_id}, step {step}",
+        why=why,
+        fix="Drop the work; another attempt has it, or it is settled.",
+    )

@@ -1,0 +1,241 @@
+"""The turn machine's part about tool calls: which are accepted, who runs them, what their outcome means."""
+
+import difflib
+from typing import Any
+
+from perdure.core import events as ev
+from perdure.core import ids
+from perdure.core import inputs as inp
+from perdure.core.effects import OfferTask
+from perdure.core.errors import ExecutionError, ToolError
+from perdure.core.machines.backoff import retry_at
+from perdure.core.machines.draft import Draft, stale_error
+from perdure.core.machines.turn_state import Step
+from perdure.core.messages import ToolCallPart
+from perdure.core.plan import Plan, ToolPlan
+from perdure.core.validation import problems
+
+
+def accept(draft: Draft, step: str, call: ToolCallPart) -> None:
+    """Decide about a call that the model asks for: refuse it, ask a person, or offer it to the workers."""
+    plan = draft.scope.plan
+    tool = plan.tools.get(call.tool)
+    refused = _refusal(draft, tool, call)
+    if refused is not None or tool is None or call.arguments is None:
+        error = refused or ev.ErrorInfo("E0304", f"There is no tool named {call.tool}")
+        draft.record(ev.ToolRefused(step, call.call_id, call.tool, error))
+    elif tool.approval_required:
+        _ask(draft, step, call.call_id, tool, call.arguments, None)
+    else:
+        _offer(draft, step, call.call_id, call.tool, call.arguments)
+
+
+def _refusal(draft: Draft, tool: ToolPlan | None, call: ToolCallPart) -> ev.ErrorInfo | None:
+    where = f"tool {call.tool}"
+    if tool is None:
+        return _unknown_tool(draft.scope.plan, call.tool)
+    if call.arguments is None:
+        return ev.ErrorInfo(
+            "E0305",
+            "The arguments are not a JSON object",
+            where=where,
+            why=(call.malformed or "")[:500],
+            fix="Call the tool again with a JSON object that fits its schema.",
+        )
+    wrong = problems(tool.spec.input_schema, call.arguments)
+    if wrong:
+        return ev.ErrorInfo(
+            "E0305",
+            "The arguments do not fit the tool's schema",
+            where=where,
+            why="; ".join(wrong),
+            fix="Call the tool again with corrected arguments.",
+        )
+    made = draft.state.calls.get(call.tool, 0) + _asked_for(draft, call.tool)
+    if tool.max_calls is not None and made >= tool.max_calls:
+        return ev.ErrorInfo(
+            "E0306",
+            f"The tool may be called {tool.max_calls} times in one execution, and that was done",
+            where=where,
+            fix="Go on without another call of this tool.",
+        )
+    return None
+
+
+def _asked_for(draft: Draft, tool: str) -> int:
+    """Calls that wait for a person count before they are requested, so that a crowd cannot pass the limit."""
+    return sum(
+        s.tool == tool and s.status == "approval" and s.unknown_epoch is None
+        for s in draft.state.steps.values()
+    )
+
+
+def _unknown_tool(plan: Plan, name: str) -> ev.ErrorInfo:
+    close = difflib.get_close_matches(name, plan.tools, n=1)
+    listed = ", ".join(plan.tools) or "none"
+    return ev.ErrorInfo(
+        "E0304",
+        f"There is no tool named {name[:100]}",
+        where=f"agent {plan.agent}",
+        why=f"The tools are: {listed[:500]}.",
+        fix=f"Did you mean {close[0]}?" if close else "Use one of the tools that are listed.",
+    )
+
+
+def _offer(draft: Draft, step: str, call_id: str, tool: str, arguments: dict[str, Any]) -> None:
+    key = ids.idempotency_key(draft.scope.execution_id, step)
+    offer = (OfferTask(step, tool),) if draft.state.phase == "active" else ()
+    draft.record(ev.ToolRequested(step, call_id, tool, arguments, key), *offer)
+
+
+def _hash(draft: Draft, step: str, tool: ToolPlan, arguments: dict[str, Any]) -> str:
+    return ids.effect_hash(draft.scope.execution_id, step, tool.spec.name, tool.spec.input_schema, arguments)
+
+
+def _ask(
+    draft: Draft,
+    step: str,
+    call_id: str,
+    tool: ToolPlan,
+    arguments: dict[str, Any],
+    unknown_epoch: int | None,
+) -> None:
+    # A call can be asked about twice: before it runs, and again when an attempt's outcome is unknown.
+    name = step if unknown_epoch is None else f"{step}.u{unknown_epoch}"
+    draft.record(
+        ev.ApprovalRequested(
+            step,
+            call_id,
+            tool.spec.name,
+            arguments,
+            ids.approval_id(draft.scope.execution_id, name),
+            _hash(draft, step, tool, arguments),
+            unknown_epoch,
+        )
+    )
+
+
+def take(draft: Draft, item: inp.TakeTask) -> None:
+    """Give a ready step to a worker. A step that is not on offer any more changes nothing."""
+    step = draft.state.steps.get(item.step)
+    if step is None or step.status != "ready" or step.due_ms is not None or draft.state.phase != "active":
+        return
+    draft.record(ev.ToolStarted(item.step, step.attempt + 1, item.worker))
+
+
+def _held(draft: Draft, step_id: str, epoch: int) -> Step:
+    step = draft.state.steps.get(step_id)
+    if step is None:
+        raise stale_error(draft.scope, step_id, "the step is settled")
+    if step.status != "leased" or step.attempt != epoch:
+        raise stale_error(draft.scope, step_id, f"epoch {epoch} does not hold the lease")
+    return step
+
+
+def succeed(draft: Draft, item: inp.TaskSucceeded) -> None:
+    """Record the one result of a call (E3)."""
+    _held(draft, item.step, item.epoch)
+    draft.record(ev.ToolCompleted(item.step, item.epoch, item.result, item.state or None, item.duration_ms))
+
+
+def fail(draft: Draft, item: inp.TaskErrored) -> None:
+    """Record a failed attempt: tried again by the tool's policy, or told to the model."""
+    step = _held(draft, item.step, item.epoch)
+    policy = draft.scope.plan.tools[step.tool or ""].retry
+    failures = step.failures + 1
+    due = None
+    if item.retryable and failures < policy.max_attempts:
+        due = retry_at(policy, failures, draft.now_ms, item.jitter)
+    draft.record(ev.ToolFailed(item.step, item.epoch, item.error, due))
+
+
+def lose(draft: Draft, item: inp.TaskSilent) -> None:
+    """E7: the attempt is unknown, not failed; the tool's policy decides. A late notice changes nothing."""
+    step = draft.state.steps.get(item.step)
+    if step is None or step.status != "leased" or step.attempt != item.epoch:
+        return
+    tool = draft.scope.plan.tools[step.tool or ""]
+    lost = ev.ToolLost(item.step, item.epoch, item.reason, tool.on_unknown)
+    if tool.on_unknown == "retry":
+        again = (OfferTask(item.step, step.tool or ""),) if draft.state.phase == "active" else ()
+        draft.record(lost, *again)
+    else:
+        draft.record(lost)
+        if tool.on_unknown == "ask":
+            call = draft.scope.transcript.calls[item.step]
+            _ask(draft, item.step, call.call_id, tool, call.arguments, item.epoch)
+
+
+def decide(draft: Draft, item: inp.Decide) -> None:
+    """Record a person's one decision about a call, bound to the hash of what will run.
+
+    Raises:
+        ExecutionError: E0408 decided already; E0409 the hash is of something else.
+        ToolError: E0305 the edited arguments do not fit the tool.
+    """
+    found = next(((i, s) for i, s in draft.state.steps.items() if s.approval_id == item.approval_id), None)
+    if found is None:
+        raise ExecutionError(
+            "E0408",
+            "The approval has been decided already",
+            where=f"approval {item.approval_id}",
+            fix="Look at the approval: it says who decided what, and when.",
+        )
+    step_id, step = found
+    tool = draft.scope.plan.tools[step.tool or ""]
+    # Dispatch runs what was asked; if that is not what the approval's hash says, nobody's yes covers it.
+    asked = _hash(draft, step_id, tool, item.asked)
+    if asked != step.effect_hash or item.effect_hash not in (None, asked):
+        raise _mismatch(item, step.effect_hash or "")
+    edited = item.arguments if item.arguments is not None and item.arguments != item.asked else None
+    if edited is not None:
+        _check_edit(item, step, tool, edited)
+    arguments = item.asked if edited is None else edited
+    draft.record(
+        ev.ApprovalDecided(
+            step_id,
+            item.approval_id,
+            item.decision,
+            item.by,
+            item.channel,
+            _hash(draft, step_id, tool, arguments),
+            item.reason,
+            edited,
+        )
+    )
+    if item.decision != "approved":
+        return
+    if step.unknown_epoch is None:
+        _offer(draft, step_id, step.call_id or "", tool.spec.name, arguments)
+    elif draft.state.phase == "active":
+        draft.effects.append(OfferTask(step_id, tool.spec.name))
+
+
+def _mismatch(item: inp.Decide, expected: str) -> ExecutionError:
+    return ExecutionError(
+        "E0409",
+        "The decision is about something else than what would run",
+        where=f"approval {item.approval_id}",
+        why="The effect hash of the decision is not that of the approval.",
+        fix="Read the approval again and decide with the effect_hash that it shows.",
+        effect_hash=expected,
+    )
+
+
+def _check_edit(item: inp.Decide, step: Step, tool: ToolPlan, edited: dict[str, Any]) -> None:
+    where = f"approval {item.approval_id}, tool {tool.spec.name}"
+    if item.decision == "rejected" or step.unknown_epoch is not None:
+        # An attempt with the first arguments may have taken effect: the same key must mean the same effect.
+        what = "a rejection" if item.decision == "rejected" else "a call whose outcome is unknown"
+        raise ToolError(
+            "E0305", f"The arguments of {what} cannot be edited", where=where, fix="Decide without arguments."
+        )
+    wrong = problems(tool.spec.input_schema, edited)
+    if wrong:
+        raise ToolError(
+            "E0305",
+            "The edited arguments do not fit the tool's schema",
+            where=where,
+            why="; ".join(wrong),
+            fix="Correct the arguments and approve again; nothing was decided.",
+        )

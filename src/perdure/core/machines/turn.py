@@ -1,0 +1,326 @@
+"""The turn machine: one agent's loop. Model call, its tool calls in parallel, results back, until the answer.
+
+`apply` takes an input and gives the events to record, the state after them, and the effects to perform once they
+are durable. It decides; `turn_state.evolve` is the only thing that changes the state.
+
+An input that lost a race raises: a result of an old epoch (E3, E0307), a second decision (E0408), a verb on an
+execution that is over (E5, E0402). A late input that needs no answer does nothing.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from perdure.core import events as ev
+from perdure.core import inputs as inp
+from perdure.core.effects import AbortModel, CallModel, Effect, OfferTask, WithdrawTask
+from perdure.core.errors import ExecutionError, PerdureError
+from perdure.core.machines import tool_calls
+from perdure.core.machines.backoff import retry_at
+from perdure.core.machines.draft import Applied, Draft, Scope, stale_error
+from perdure.core.machines.turn_state import Step, TurnState
+from perdure.core.validation import parse_answer, problems
+
+
+def apply(scope: Scope, state: TurnState, item: inp.Input, now_ms: int) -> Applied:
+    """What *item* means in *state*.
+
+    Raises:
+        ExecutionError: E0402, E0408, E0409, E0415: the verb does not fit; nothing changes.
+        ToolError: E0307, the attempt is over; E0305, edited arguments do not fit the tool.
+    """
+    if state.over:
+        if isinstance(item, inp.ModelSucceeded | inp.ModelErrored | inp.TaskSilent | inp.Tick | inp.Recover):
+            return Applied(state)  # late, and nobody waits for an answer (E5)
+        raise over_error(scope, state, item)
+    draft = Draft(scope, state, now_ms)
+    _DECIDE[type(item)](draft, item)
+    return Applied(draft.state, tuple(draft.events), tuple(draft.effects))
+
+
+def over_error(scope: Scope, state: TurnState, item: inp.Input) -> PerdureError:
+    """E5: what a caller is told who comes after the end."""
+    if isinstance(item, inp.TakeTask | inp.TaskSucceeded | inp.TaskErrored):
+        return stale_error(scope, item.step, f"the execution is {state.phase}")
+    return ExecutionError(
+        "E0402",
+        f"The execution is {state.phase}; {type(item).__name__.lower()} comes too late",
+        where=f"execution {scope.execution_id}",
+        fix="Start a new execution.",
+        status=state.phase,
+    )
+
+
+# Beginning and going on ----------------------------------------------------------------------------------
+
+
+def _begin(draft: Draft, item: inp.Begin) -> None:
+    draft.record(
+        ev.ExecutionStarted(
+            agent=draft.scope.plan.agent,
+            plan_hash=item.plan_hash,
+            input=item.input,
+            started_by=item.started_by,
+            deadline_ms=item.deadline_ms,
+            session_id=item.session_id,
+            idempotency_key=item.idempotency_key,
+            context=item.context,
+        )
+    )
+    advance(draft)
+
+
+def advance(draft: Draft) -> None:
+    """Begin the next turn when everything of the last one is settled and the execution may go on."""
+    state = draft.state
+    if state.phase != "active" or not state.settled or state.steps:
+        return
+    if state.turn >= draft.scope.plan.max_turns:
+        limit = draft.scope.plan.max_turns
+        error = ev.ErrorInfo(
+            "E0403",
+            f"The agent used all {limit} turns without an answer",
+            where=f"agent {draft.scope.plan.agent}",
+            fix="Raise max_turns, or make the task smaller.",
+        )
+        partial = draft.scope.transcript.last_text
+        draft.record(ev.ExecutionFailed(error, finish_reason="max_turns", partial=partial))
+        return
+    turn = state.turn + 1
+    step = f"t{turn}.m"
+    draft.record(ev.ModelRequested(step, turn), CallModel(step, 1))
+
+
+def effects_of(state: TurnState) -> tuple[Effect, ...]:
+    """Every effect whose step has no recorded outcome: what a restart or a resume performs again (E4)."""
+    if state.phase != "active":
+        return ()
+    found: list[Effect] = []
+    for step_id, step in state.steps.items():
+        if step.status == "asking":
+            found.append(CallModel(step_id, step.attempt))
+        elif _on_offer(step):
+            found.append(OfferTask(step_id, step.tool or ""))
+    return tuple(found)
+
+
+# Model steps --------------------------------------------------------------------------------------------
+
+
+def _asking(draft: Draft, step_id: str, attempt: int) -> bool:
+    """Whether this attempt is the one in flight; a late one is ignored."""
+    step = draft.state.steps.get(step_id)
+    return step is not None and step.status == "asking" and step.attempt == attempt
+
+
+def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
+    if not _asking(draft, item.step, item.attempt):
+        return
+    reply = item.reply
+    draft.record(
+        ev.ModelCompleted(
+            item.step,
+            item.attempt,
+            reply.message,
+            reply.usage,
+            reply.finish_reason,
+            reply.model,
+            reply.response_id,
+            item.duration_ms,
+        )
+    )
+    calls = reply.message.tool_calls
+    if calls:
+        for index, call in enumerate(calls):
+            tool_calls.accept(draft, f"t{draft.state.turn}.c{index}", call)
+        advance(draft)
+    elif reply.finish_reason == "length":
+        advance(draft)
+    else:
+        _answer(draft, item.step, reply.finish_reason, reply.message.text)
+
+
+def _answer(draft: Draft, step: str, finish_reason: str, text: str) -> None:
+    plan = draft.scope.plan
+    text = "".join((*draft.scope.transcript.cut, text))
+    if finish_reason in ("content_filter", "error") and not text:
+        error = ev.ErrorInfo(
+            "E0204",
+            "The provider withheld the answer",
+            where=f"agent {plan.agent}, model {plan.model}",
+            why=f"The provider ended the answer with {finish_reason}.",
+            fix="Reword the prompt or the instructions, or use another model.",
+        )
+        draft.record(ev.ExecutionFailed(error))
+        return
+    if plan.output is None:
+        draft.record(ev.ExecutionCompleted(text, finish_reason))
+        return
+    value, wrong = parse_answer(text)
+    errors = (wrong,) if wrong else problems(plan.output.schema, value)
+    if not errors:
+        draft.record(ev.ExecutionCompleted(value, finish_reason))
+        return
+    draft.record(ev.OutputRejected(step, errors))
+    if draft.state.rejections > plan.output_retries:
+        error = ev.ErrorInfo(
+            "E0410",
+            f"The answer does not fit the output type {plan.output.name} after {draft.state.rejections} tries",
+            where=f"agent {plan.agent}",
+            why="; ".join(errors),
+            fix="Say in the instructions what each field holds, use a simpler type or a stronger model.",
+        )
+        draft.record(ev.ExecutionFailed(error, finish_reason="output_invalid", partial=text))
+        return
+    advance(draft)
+
+
+def _model_errored(draft: Draft, item: inp.ModelErrored) -> None:
+    if not _asking(draft, item.step, item.attempt):
+        return
+    policy = draft.scope.plan.model_retry
+    failures = draft.state.steps[item.step].failures + 1
+    if not item.retryable or failures >= policy.max_attempts:
+        draft.record(ev.ExecutionFailed(item.error, partial=draft.scope.transcript.last_text))
+        return
+    due = retry_at(policy, failures, draft.now_ms, item.jitter, item.retry_after_ms)
+    draft.record(ev.ModelFailed(item.step, item.attempt, item.error, due))
+
+
+def _ask_again(draft: Draft, step_id: str, step: Step) -> None:
+    attempt = step.attempt + 1
+    draft.record(ev.ModelRequested(step_id, draft.state.turn, attempt), CallModel(step_id, attempt))
+
+
+# Time, faults and people ---------------------------------------------------------------------------------
+
+
+def _tick(draft: Draft, _item: inp.Tick) -> None:
+    state, now = draft.state, draft.now_ms
+    if state.deadline_ms is not None and state.deadline_ms <= now:
+        effects = stop_effects(state)
+        error = ev.ErrorInfo(
+            "E0404",
+            "The execution ran out of time",
+            where=f"agent {draft.scope.plan.agent}, turn {state.turn}",
+            why=f"timeout_seconds is {draft.scope.plan.timeout_ms / 1000:g}"
+            if draft.scope.plan.timeout_ms
+            else "",
+            fix="Raise timeout_seconds (waiting for people counts), or give the start a longer limit.",
+        )
+        partial = draft.scope.transcript.last_text
+        draft.record(ev.ExecutionFailed(error, finish_reason="timeout", partial=partial), *effects)
+        return
+    if state.phase == "active":
+        _take_up(draft)
+
+
+def _take_up(draft: Draft) -> None:
+    """Begin the next attempt of every step whose wait is over."""
+    for step_id, step in list(draft.state.steps.items()):
+        if step.due_ms is not None and step.due_ms > draft.now_ms:
+            continue
+        if step.status == "retrying":
+            _ask_again(draft, step_id, step)
+        elif step.status == "ready" and step.due_ms is not None:
+            draft.record(ev.TimerFired(step_id, step.due_ms), OfferTask(step_id, step.tool or ""))
+
+
+def next_due_ms(state: TurnState) -> int | None:
+    """When the execution must be given a `Tick`: the earliest end of a wait, or its deadline."""
+    if state.over:
+        return None
+    times = [state.deadline_ms] if state.deadline_ms is not None else []
+    if state.phase == "active":
+        times += [s.due_ms for s in state.steps.values() if s.due_ms is not None]
+    return min(times, default=None)
+
+
+def _recover(draft: Draft, item: inp.Recover) -> None:
+    for step_id, step in list(draft.state.steps.items()):
+        if step.status == "asking":
+            draft.record(ev.ModelLost(step_id, step.attempt, item.reason))
+            if draft.state.phase == "active":
+                _ask_again(draft, step_id, step)
+    advance(draft)
+
+
+def _cancel(draft: Draft, item: inp.Cancel) -> None:
+    effects = stop_effects(draft.state)
+    draft.record(ev.ExecutionCancelled(item.by, item.reason), *effects)
+
+
+def stop_effects(state: TurnState) -> list[Effect]:
+    """What must be stopped when the execution ends now (E9)."""
+    found: list[Effect] = []
+    for step_id, step in state.steps.items():
+        if step.status == "asking":
+            found.append(AbortModel(step_id))
+        elif step.status in ("ready", "leased"):
+            found.append(WithdrawTask(step_id))
+    return found
+
+
+def _pause(draft: Draft, item: inp.Pause) -> None:
+    if draft.state.phase == "paused":
+        return
+    offered = [WithdrawTask(i) for i, s in draft.state.steps.items() if _on_offer(s)]
+    draft.record(ev.ExecutionPaused(item.by, item.reason), *offered)
+
+
+def _resume(draft: Draft, item: inp.Resume) -> None:
+    if draft.state.phase == "active":
+        return  # resuming what runs is what a restarted client does; it changes nothing
+    draft.record(ev.ExecutionResumed(item.by))
+    offered = [OfferTask(i, s.tool or "") for i, s in draft.state.steps.items() if _on_offer(s)]
+    draft.effects.extend(offered)
+    _take_up(draft)
+    advance(draft)
+
+
+def _on_offer(step: Step) -> bool:
+    return step.status == "ready" and step.due_ms is None
+
+
+def _quarantine(draft: Draft, item: inp.Quarantine) -> None:
+    if draft.state.phase == "quarantined":
+        return
+    offered = [WithdrawTask(i) for i, s in draft.state.steps.items() if _on_offer(s)]
+    draft.record(ev.ExecutionQuarantined(item.error), *offered)
+
+
+def _task_succeeded(draft: Draft, item: inp.TaskSucceeded) -> None:
+    tool_calls.succeed(draft, item)
+    advance(draft)
+
+
+def _task_errored(draft: Draft, item: inp.TaskErrored) -> None:
+    tool_calls.fail(draft, item)
+    advance(draft)
+
+
+def _task_silent(draft: Draft, item: inp.TaskSilent) -> None:
+    tool_calls.lose(draft, item)
+    advance(draft)
+
+
+def _decide(draft: Draft, item: inp.Decide) -> None:
+    tool_calls.decide(draft, item)
+    advance(draft)
+
+
+_DECIDE: dict[type[inp.Input], Callable[[Draft, Any], None]] = {
+    inp.Begin: _begin,
+    inp.ModelSucceeded: _model_succeeded,
+    inp.ModelErrored: _model_errored,
+    inp.TakeTask: tool_calls.take,
+    inp.TaskSucceeded: _task_succeeded,
+    inp.TaskErrored: _task_errored,
+    inp.TaskSilent: _task_silent,
+    inp.Decide: _decide,
+    inp.Cancel: _cancel,
+    inp.Pause: _pause,
+    inp.Resume: _resume,
+    inp.Tick: _tick,
+    inp.Recover: _recover,
+    inp.Quarantine: _quarantine,
+}

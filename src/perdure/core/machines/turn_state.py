@@ -1,0 +1,343 @@
+"""The turn machine's state, its transition tables, and `evolve`: how each recorded event changes the state.
+
+Rule 1: the state changes by events alone. Folding `evolve` over an execution's journal gives the stored state
+again, byte for byte (I9); no code of `apply` runs for that, so a new release can take over old executions.
+
+Rule 2: every legal pair is in PHASES or STEPS. A pair that is absent is a fault of the engine and raises E0414.
+
+Rule 3: the state is small. It holds open steps, counters and the tools' shared state, never the transcript.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
+
+from perdure.core import events as ev
+from perdure.core.errors import ExecutionError
+from perdure.core.model import Usage
+
+STATE_VERSION = 1
+
+Phase = Literal["new", "active", "paused", "quarantined", "completed", "failed", "cancelled"]
+# A model step is asking, or waits to be asked again; a tool step waits for a person, for a worker
+# (not before `due_ms`), or is leased.
+StepStatus = Literal["asking", "retrying", "approval", "ready", "leased"]
+
+
+class Step(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An open step. `attempt` counts attempts from 1 (for a tool step: the epoch); `failures` the failed ones."""
+
+    status: StepStatus
+    attempt: int = 0
+    failures: int = 0
+    due_ms: int | None = None
+    tool: str | None = None
+    call_id: str | None = None
+    worker: str | None = None
+    approval_id: str | None = None
+    effect_hash: str | None = None
+    unknown_epoch: int | None = None
+
+
+class TurnState(msgspec.Struct, omit_defaults=True):
+    """The state of one agent's loop; stored with every commit. `shared` is the tools' state."""
+
+    v: int = STATE_VERSION
+    phase: Phase = "new"
+    turn: int = 0
+    steps: dict[str, Step] = {}
+    calls: dict[str, int] = {}
+    rejections: int = 0
+    deadline_ms: int | None = None
+    # The turn's answer is in and everything it asked for is settled: the next turn may begin.
+    settled: bool = False
+    shared: dict[str, Any] = {}
+    usage: Usage = Usage()
+
+    @property
+    def over(self) -> bool:
+        """Whether the execution has ended (E5)."""
+        return self.phase in ("completed", "failed", "cancelled")
+
+
+_RUNNING: tuple[Phase, ...] = ("active", "paused", "quarantined")
+_STEP_EVENTS: tuple[type[ev.Event], ...] = (
+    ev.ModelRequested,
+    ev.ModelCompleted,
+    ev.ModelFailed,
+    ev.ModelLost,
+    ev.OutputRejected,
+    ev.ToolRequested,
+    ev.ToolRefused,
+    ev.ToolStarted,
+    ev.ToolCompleted,
+    ev.ToolFailed,
+    ev.ToolLost,
+    ev.TimerFired,
+    ev.ApprovalRequested,
+    ev.ApprovalDecided,
+)
+
+PHASES: dict[tuple[Phase, type[ev.Event]], Phase] = {
+    ("new", ev.ExecutionStarted): "active",
+    ("active", ev.ExecutionPaused): "paused",
+    ("quarantined", ev.ExecutionPaused): "paused",
+    ("paused", ev.ExecutionResumed): "active",
+    ("quarantined", ev.ExecutionResumed): "active",
+    # While paused or quarantined, steps in flight may end, and nothing begins.
+    **{
+        (phase, kind): phase
+        for phase in _RUNNING
+        for kind in _STEP_EVENTS
+        if phase == "active" or kind not in (ev.ModelRequested, ev.ToolStarted)
+    },
+    **{(phase, ev.ExecutionQuarantined): "quarantined" for phase in ("active", "paused")},
+    **{(phase, ev.ExecutionCompleted): "completed" for phase in _RUNNING},
+    **{(phase, ev.ExecutionFailed): "failed" for phase in _RUNNING},
+    **{(phase, ev.ExecutionCancelled): "cancelled" for phase in _RUNNING},
+}
+
+# (status before, event) -> status after; None before: the step is not open; None after: it is settled.
+STEPS: dict[tuple[StepStatus | None, type[ev.Event]], StepStatus | None] = {
+    (None, ev.ModelRequested): "asking",
+    ("retrying", ev.ModelRequested): "asking",
+    ("asking", ev.ModelCompleted): None,
+    ("asking", ev.ModelFailed): "retrying",
+    ("asking", ev.ModelLost): "retrying",
+    (None, ev.OutputRejected): None,
+    (None, ev.ToolRefused): None,
+    (None, ev.ToolRequested): "ready",
+    (None, ev.ApprovalRequested): "approval",
+    ("ready", ev.ToolStarted): "leased",
+    ("ready", ev.TimerFired): "ready",
+    ("leased", ev.ToolCompleted): None,
+    ("leased", ev.ToolFailed): "ready",
+    ("leased", ev.ToolLost): "ready",
+    # The policy `ask`: a person decides whether a call that may have taken effect runs again.
+    ("ready", ev.ApprovalRequested): "approval",
+    ("approval", ev.ApprovalDecided): None,
+}
+
+
+def _illegal(state: TurnState, event: ev.Event, detail: str) -> ExecutionError:
+    return ExecutionError(
+        "E0414",
+        f"The event {ev.kind_of(event)} does not fit the state",
+        where=f"phase {state.phase}, turn {state.turn}: {detail}",
+        why="Rule 2 of the turn machine: a pair that is not in its tables is a fault of the engine.",
+        fix="Please report it with the output of `perdure show ID -o json`; the journal is unharmed.",
+    )
+
+
+def _after(state: TurnState, step_id: str, event: ev.Event) -> tuple[Step | None, StepStatus | None]:
+    step = state.steps.get(step_id)
+    key = (step.status if step else None, type(event))
+    if key not in STEPS:
+        raise _illegal(state, event, f"step {step_id} is {key[0] or 'not open'}")
+    return step, STEPS[key]
+
+
+def _started(state: TurnState, event: ev.ExecutionStarted) -> None:
+    state.deadline_ms = event.deadline_ms
+    state.shared = dict(event.context or {})
+    state.settled = True
+
+
+def _model_requested(state: TurnState, event: ev.ModelRequested) -> None:
+    step, status = _after(state, event.step, event)
+    if status is None:
+        raise _illegal(state, event, "a request opens a step")
+    state.turn = event.turn
+    state.settled = False
+    state.steps[event.step] = Step(status, event.attempt, step.failures if step else 0)
+
+
+def _model_completed(state: TurnState, event: ev.ModelCompleted) -> None:
+    _after(state, event.step, event)
+    del state.steps[event.step]
+    state.usage = state.usage.plus(event.usage)
+    # Calls of the same answer open their steps in the events that follow in the same commit.
+    state.settled = True
+
+
+def _model_failed(state: TurnState, event: ev.ModelFailed) -> None:
+    step, _ = _after(state, event.step, event)
+    failures = (step.failures if step else 0) + 1
+    state.steps[event.step] = Step("retrying", event.attempt, failures, event.retry_at_ms)
+
+
+def _model_lost(state: TurnState, event: ev.ModelLost) -> None:
+    step, _ = _after(state, event.step, event)
+    state.steps[event.step] = Step("retrying", event.attempt, step.failures if step else 0)
+
+
+def _output_rejected(state: TurnState, event: ev.OutputRejected) -> None:
+    _after(state, event.step, event)
+    state.rejections += 1
+
+
+def _tool_refused(state: TurnState, event: ev.ToolRefused) -> None:
+    _after(state, event.step, event)
+
+
+def _tool_requested(state: TurnState, event: ev.ToolRequested) -> None:
+    _after(state, event.step, event)
+    state.calls = {**state.calls, event.tool: state.calls.get(event.tool, 0) + 1}
+    state.steps[event.step] = Step("ready", tool=event.tool, call_id=event.call_id)
+
+
+def _tool_started(state: TurnState, event: ev.ToolStarted) -> None:
+    step, _ = _after(state, event.step, event)
+    if step is None or event.epoch != step.attempt + 1:
+        raise _illegal(state, event, f"epoch {event.epoch} does not follow")
+    state.steps[event.step] = msgspec.structs.replace(
+        step, status="leased", attempt=event.epoch, due_ms=None, worker=event.worker
+    )
+
+
+def _fence(
+    state: TurnState, step: Step | None, event: ev.ToolCompleted | ev.ToolFailed | ev.ToolLost
+) -> Step:
+    # E3: whatever slipped past the engine's own check, a result of an old epoch is never recorded.
+    if step is None or step.attempt != event.epoch:
+        raise _illegal(state, event, f"E3 one winner: epoch {event.epoch} does not hold the lease")
+    return step
+
+
+def _tool_completed(state: TurnState, event: ev.ToolCompleted) -> None:
+    step, _ = _after(state, event.step, event)
+    _fence(state, step, event)
+    del state.steps[event.step]
+    if event.state:
+        state.shared = {**state.shared, **event.state}
+
+
+def _tool_failed(state: TurnState, event: ev.ToolFailed) -> None:
+    step, _ = _after(state, event.step, event)
+    step = _fence(state, step, event)
+    if event.retry_at_ms is None:
+        del state.steps[event.step]
+    else:
+        state.steps[event.step] = msgspec.structs.replace(
+            step, status="ready", failures=step.failures + 1, due_ms=event.retry_at_ms, worker=None
+        )
+
+
+def _tool_lost(state: TurnState, event: ev.ToolLost) -> None:
+    step, _ = _after(state, event.step, event)
+    step = _fence(state, step, event)
+    if event.policy == "fail":
+        del state.steps[event.step]
+    else:
+        state.steps[event.step] = msgspec.structs.replace(step, status="ready", due_ms=None, worker=None)
+
+
+def _timer_fired(state: TurnState, event: ev.TimerFired) -> None:
+    step, _ = _after(state, event.step, event)
+    if step is None or step.due_ms != event.due_ms:
+        raise _illegal(state, event, "the timer is not set")
+    state.steps[event.step] = msgspec.structs.replace(step, due_ms=None)
+
+
+def _approval_requested(state: TurnState, event: ev.ApprovalRequested) -> None:
+    step, _ = _after(state, event.step, event)
+    base = step or Step("approval", tool=event.tool, call_id=event.call_id)
+    state.steps[event.step] = msgspec.structs.replace(
+        base,
+        status="approval",
+        due_ms=None,
+        approval_id=event.approval_id,
+        effect_hash=event.effect_hash,
+        unknown_epoch=event.unknown_epoch,
+    )
+
+
+def _approval_decided(state: TurnState, event: ev.ApprovalDecided) -> None:
+    step, _ = _after(state, event.step, event)
+    if step is None or step.approval_id != event.approval_id:
+        raise _illegal(state, event, "I7: the decision is about another approval")
+    if event.decision == "approved" and step.unknown_epoch is not None:
+        # The call was requested before; it is offered again under the same key and the next epoch.
+        state.steps[event.step] = msgspec.structs.replace(
+            step, status="ready", approval_id=None, effect_hash=None, unknown_epoch=None
+        )
+    else:
+        del state.steps[event.step]
+
+
+def _end(state: TurnState, _event: ev.Event) -> None:
+    state.steps = {}
+    state.settled = False
+
+
+def _nothing(_state: TurnState, _event: ev.Event) -> None:
+    """The phase table has said it all."""
+
+
+_EVOLVE: dict[type[ev.Event], Callable[[TurnState, Any], None]] = {
+    ev.ExecutionStarted: _started,
+    ev.ExecutionPaused: _nothing,
+    ev.ExecutionResumed: _nothing,
+    ev.ExecutionQuarantined: _nothing,
+    ev.ExecutionCompleted: _end,
+    ev.ExecutionFailed: _end,
+    ev.ExecutionCancelled: _end,
+    ev.ModelRequested: _model_requested,
+    ev.ModelCompleted: _model_completed,
+    ev.ModelFailed: _model_failed,
+    ev.ModelLost: _model_lost,
+    ev.OutputRejected: _output_rejected,
+    ev.ToolRefused: _tool_refused,
+    ev.ToolRequested: _tool_requested,
+    ev.ToolStarted: _tool_started,
+    ev.ToolCompleted: _tool_completed,
+    ev.ToolFailed: _tool_failed,
+    ev.ToolLost: _tool_lost,
+    ev.TimerFired: _timer_fired,
+    ev.ApprovalRequested: _approval_requested,
+    ev.ApprovalDecided: _approval_decided,
+}
+
+
+def copy_of(state: TurnState) -> TurnState:
+    """A copy that `evolve` may change; steps are frozen, so their table is all that must be copied."""
+    return msgspec.structs.replace(state, steps=dict(state.steps))
+
+
+def evolve(state: TurnState, event: ev.Event) -> None:
+    """Change *state* in place as *event* says.
+
+    Raises:
+        ExecutionError: E0414, the pair is not in the tables.
+    """
+    phase = PHASES.get((state.phase, type(event)))
+    if phase is None:
+        raise _illegal(state, event, "E5 terminal is final" if state.over else "not in PHASES")
+    state.phase = phase
+    _EVOLVE[type(event)](state, event)
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(TurnState)
+
+
+def encode_state(state: TurnState) -> bytes:
+    """The state as JSON."""
+    return _ENCODER.encode(state)
+
+
+def decode_state(raw: bytes) -> TurnState:
+    """The state of its JSON.
+
+    Raises:
+        ExecutionError: E0414 when it was written by a newer version.
+    """
+    state = _DECODER.decode(raw)
+    if state.v > STATE_VERSION:
+        raise ExecutionError(
+            "E0414",
+            f"The state has version {state.v}, newer than {STATE_VERSION}",
+            fix="Run the version of perdure that wrote it, or a newer one.",
+        )
+    return state

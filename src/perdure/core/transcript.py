@@ -1,0 +1,201 @@
+"""The transcript: what a model is shown, folded from the events of the journal.
+
+Nothing of it is stored: the messages are the events. The fold keeps the prefix stable: the messages of turn n are
+a prefix of those of turn n+1, and the results of one answer's calls stand in the order of the calls, whatever
+the order in which they came in.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from perdure.core import events as ev
+from perdure.core.definition import OutputDefinition
+from perdure.core.messages import Message, Part, TextPart, ToolResultPart, user
+from perdure.core.model import ModelRequest
+from perdure.core.plan import Plan
+
+CONTINUE = "Your answer was cut off at its length limit. Go on exactly where it stopped, without repeating."
+
+
+class PendingCall(msgspec.Struct, frozen=True):
+    """A call of the current turn that is accepted, or waits for a person."""
+
+    call_id: str
+    tool: str
+    arguments: dict[str, Any]
+    key: str = ""
+    approval_id: str | None = None
+    unknown_epoch: int | None = None
+    asked_at_ms: int = 0
+
+
+class Transcript:
+    """The conversation of one execution.
+
+    Attributes:
+        messages: what the model has been shown and has said, in order; append-only.
+        calls: the open calls of the current turn, by step.
+        cut: the texts of the last answers as long as each was cut off at its length limit.
+        last_text: the text of the last answer.
+    """
+
+    __slots__ = ("_after", "_index", "_results", "calls", "cut", "last_text", "messages")
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.calls: dict[str, PendingCall] = {}
+        self.cut: list[str] = []
+        self.last_text = ""
+        self._results: dict[str, ToolResultPart] = {}
+        self._index: dict[str, int] = {}
+        self._after: Message | None = None
+
+    def fold(self, event: ev.Event, at_ms: int) -> None:
+        """Take in the next event."""
+        take = _FOLD.get(type(event))
+        if take is not None:
+            take(self, event, at_ms)
+
+    def _started(self, event: ev.ExecutionStarted, _at_ms: int) -> None:
+        self.messages.append(opening(event))
+
+    def _completed(self, event: ev.ModelCompleted, _at_ms: int) -> None:
+        self.messages.append(event.message)
+        self.last_text = event.message.text
+        self._index = {}
+        if event.finish_reason == "length" and not event.message.tool_calls:
+            self.cut.append(self.last_text)
+            self._after = user(CONTINUE)
+        elif self.cut:
+            self.cut = [*self.cut, self.last_text] if not event.message.tool_calls else []
+
+    def _next_turn(self, _event: ev.ModelRequested, _at_ms: int) -> None:
+        if self._results:
+            steps = sorted(self._results, key=self._index.__getitem__)
+            self.messages.append(Message("tool", tuple(self._results[s] for s in steps)))
+            self._results = {}
+        if self._after is not None:
+            self.messages.append(self._after)
+            self._after = None
+
+    def _add(self, step: str, call_id: str, tool: str, result: Any, *, is_error: bool) -> None:
+        self._results[step] = ToolResultPart(call_id, tool, result, is_error)
+
+    def _settle(self, step: str, result: Any, *, is_error: bool) -> None:
+        call = self.calls.pop(step)
+        self._add(step, call.call_id, call.tool, result, is_error=is_error)
+
+    def _requested(self, event: ev.ToolRequested, _at_ms: int) -> None:
+        self._index.setdefault(event.step, len(self._index))
+        self.calls[event.step] = PendingCall(event.call_id, event.tool, event.arguments, event.key)
+
+    def _refused(self, event: ev.ToolRefused, _at_ms: int) -> None:
+        self._index.setdefault(event.step, len(self._index))
+        self._add(event.step, event.call_id, event.tool, error_result(event.error), is_error=True)
+
+    def _tool_completed(self, event: ev.ToolCompleted, _at_ms: int) -> None:
+        self._settle(event.step, event.result, is_error=False)
+
+    def _tool_failed(self, event: ev.ToolFailed, _at_ms: int) -> None:
+        if event.retry_at_ms is None:
+            self._settle(event.step, error_result(event.error), is_error=True)
+
+    def _tool_lost(self, event: ev.ToolLost, _at_ms: int) -> None:
+        if event.policy == "fail":
+            self._settle(event.step, unknown_result(event.reason), is_error=True)
+
+    def _output_rejected(self, event: ev.OutputRejected, _at_ms: int) -> None:
+        self.cut = []
+        self._after = user(rejection_text(event.errors))
+
+    def _asked(self, event: ev.ApprovalRequested, at_ms: int) -> None:
+        self._index.setdefault(event.step, len(self._index))
+        earlier = self.calls.get(event.step)
+        self.calls[event.step] = PendingCall(
+            event.call_id,
+            event.tool,
+            event.arguments,
+            key=earlier.key if earlier else "",
+            approval_id=event.approval_id,
+            unknown_epoch=event.unknown_epoch,
+            asked_at_ms=at_ms,
+        )
+
+    def _decided(self, event: ev.ApprovalDecided, _at_ms: int) -> None:
+        call = self.calls[event.step]
+        if event.decision == "rejected":
+            self._settle(event.step, rejected_result(event, call), is_error=True)
+        else:
+            self.calls[event.step] = msgspec.structs.replace(call, approval_id=None, unknown_epoch=None)
+
+
+_FOLD: dict[type[ev.Event], Callable[[Transcript, Any, int], None]] = {
+    ev.ExecutionStarted: Transcript._started,  # noqa: SLF001 - the table of the class above
+    ev.ModelRequested: Transcript._next_turn,  # noqa: SLF001
+    ev.ModelCompleted: Transcript._completed,  # noqa: SLF001
+    ev.OutputRejected: Transcript._output_rejected,  # noqa: SLF001
+    ev.ToolRequested: Transcript._requested,  # noqa: SLF001
+    ev.ToolRefused: Transcript._refused,  # noqa: SLF001
+    ev.ToolCompleted: Transcript._tool_completed,  # noqa: SLF001
+    ev.ToolFailed: Transcript._tool_failed,  # noqa: SLF001
+    ev.ToolLost: Transcript._tool_lost,  # noqa: SLF001
+    ev.ApprovalRequested: Transcript._asked,  # noqa: SLF001
+    ev.ApprovalDecided: Transcript._decided,  # noqa: SLF001
+}
+
+
+def opening(event: ev.ExecutionStarted) -> Message:
+    """The first message: the user's input, with the context that was given beside it."""
+    if not event.context:
+        return event.input
+    text = msgspec.json.format(msgspec.json.encode(event.context), indent=2).decode()
+    parts: tuple[Part, ...] = (TextPart(f"Context:\n{text}\n\n"), *event.input.parts)
+    return Message(event.input.role, parts)
+
+
+def error_result(error: ev.ErrorInfo) -> dict[str, Any]:
+    """What a model is told of a call that failed."""
+    told = {"error": error.what, "code": error.code}
+    return {**told, **{k: v for k in ("why", "fix") if (v := getattr(error, k))}}
+
+
+def unknown_result(reason: str) -> dict[str, Any]:
+    """What a model is told of a call that may or may not have taken effect."""
+    return {
+        "error": "It is not known whether this call took effect. Do not assume either.",
+        "code": "E0308",
+        "why": reason,
+    }
+
+
+def rejected_result(event: ev.ApprovalDecided, call: PendingCall) -> dict[str, Any]:
+    """What a model is told of a call that a person rejected."""
+    if call.unknown_epoch is not None:
+        return unknown_result(event.reason or "A person decided not to run it again.")
+    told = {"rejected": True, "error": "A person rejected this call; it was not run."}
+    return {**told, "reason": event.reason} if event.reason else told
+
+
+def rejection_text(errors: tuple[str, ...]) -> str:
+    """What a model is told of an answer that does not fit the output type."""
+    listed = "\n".join(f"- {e}" for e in errors)
+    return f"Your answer does not fit the required JSON schema:\n{listed}\nAnswer again with the corrected JSON only."
+
+
+def assemble(plan: Plan, transcript: Transcript, execution_id: str, step: str, attempt: int) -> ModelRequest:
+    """The request of a model step: the plan's part and the conversation as it is."""
+    output: OutputDefinition | None = plan.output
+    return ModelRequest(
+        execution_id=execution_id,
+        step=step,
+        attempt=attempt,
+        model=plan.model,
+        instructions=plan.instructions,
+        messages=transcript.messages,
+        tools=plan.tool_specs,
+        settings=plan.settings,
+        output_schema=output.schema if output else None,
+        output_name=output.name if output else None,
+    )
