@@ -75,6 +75,7 @@ CODES: dict[str, tuple[str, int, str]] = {
     "E0505": ("journal_conflict", 409, "The execution moved on in the meantime"),
     "E0506": ("journal_unavailable", 503, "The journal cannot be written at the moment"),
     "E0507": ("sqlite_too_old", 500, "This SQLite build can corrupt a WAL file"),
+    "E0508": ("not_storable", 400, "A value cannot be stored in the journal"),
     # E06xx the server's door
     "E0601": ("unauthorized", 401, "The request has no valid key"),
     "E0602": ("forbidden_host", 403, "The request names a host that is not allowed"),
@@ -88,6 +89,9 @@ CODES: dict[str, tuple[str, int, str]] = {
     "E0610": ("stopping", 503, "The server is stopping"),
     "E0611": ("invalid_text", 400, "The text has characters that cannot be stored"),
     "E0612": ("unsafe_bind", 400, "The server would listen beyond this machine"),
+    "E0613": ("key_file_unusable", 500, "A key file of the data directory cannot be used"),
+    "E0614": ("port_in_use", 409, "Another program listens on the port"),
+    "E0615": ("too_many_requests", 429, "There are too many requests of this kind"),
     # E07xx the SDK and the command line
     "E0701": ("server_unreachable", 503, "No server answers at this address"),
     "E0702": ("server_did_not_start", 503, "The background server did not start"),
