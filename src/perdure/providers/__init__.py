@@ -1,0 +1,1 @@
+"""Adapters to the outside world. Models: `perdure.providers.models.ProviderModels` behind `engine.ports.Models`."""
