@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m bench W1` from the root of the checkout. See README.md beside this file."""

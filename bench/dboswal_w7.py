@@ -1,0 +1,10 @@
+"""W7 on DBOS with its SQLite file in WAL mode."""
+
+from typing import Any
+
+from bench import dbos_w7
+
+
+def run(params: dict[str, Any]) -> dict[str, Any]:
+    """The same runner on the other set-up."""
+    return dbos_w7.run(params | {"wal": True})

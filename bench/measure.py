@@ -1,0 +1,80 @@
+"""What the runners share: the step function, its text, quantiles, sizes on disk and memory.
+
+Every side runs the same step: a text of a given size goes in, another of a given size comes out, and almost no
+time is spent between, so that what is measured is the engine.
+"""
+
+import hashlib
+import resource
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def text_of(size: int, seed: str) -> str:
+    """Text of *size* characters that differs for each seed and does not compress away: hex digests."""
+    block = hashlib.sha256(seed.encode()).hexdigest()
+    parts = [block]
+    length = len(block)
+    while length < size:
+        block = hashlib.sha256(block.encode()).hexdigest()
+        parts.append(block)
+        length += len(block)
+    return "".join(parts)[:size]
+
+
+def step(text: str, output_bytes: int) -> str:
+    """The step of all sides: *text* in, as many bytes as asked for out."""
+    return text_of(output_bytes, text[:64])
+
+
+def quantiles(milliseconds: Sequence[float], prefix: str = "step_ms") -> dict[str, float]:
+    """`prefix_p50`, `_p95`, `_p99` of the values, by the nearest rank."""
+    ordered = sorted(milliseconds)
+    if not ordered:
+        return {}
+    picked = {q: ordered[min(len(ordered) - 1, int(len(ordered) * q / 100))] for q in (95, 99)}
+    return {
+        f"{prefix}_p50": statistics.median(ordered),
+        f"{prefix}_p95": picked[95],
+        f"{prefix}_p99": picked[99],
+    }
+
+
+def bytes_on_disk(folder: str | Path) -> int:
+    """What all files below a folder hold, in bytes."""
+    return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+
+
+def peak_mb() -> float:
+    """The most memory this process has held, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+def resident_mb() -> float:
+    """The memory this process holds now, in MB; the peak where the system does not say."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return peak_mb()
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+def early_and_late(times: Sequence[float], sizes: Sequence[int]) -> dict[str, float]:
+    """W7's answer: the first tenth of the steps against the last.
+
+    Args:
+        times: seconds since the beginning, after each step.
+        sizes: bytes on disk before the first step, and after each tenth of the steps: 11 values.
+    """
+    tenth = len(times) // 10
+    return {
+        "bytes_per_step": (sizes[-1] - sizes[0]) / len(times),
+        "bytes_per_step_early": (sizes[1] - sizes[0]) / tenth,
+        "bytes_per_step_late": (sizes[-1] - sizes[-2]) / tenth,
+        "step_ms_early": times[tenth - 1] * 1000 / tenth,
+        "step_ms_late": (times[-1] - times[-tenth - 1]) * 1000 / tenth,
+        "seconds": times[-1],
+    }
