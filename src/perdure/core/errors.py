@@ -67,6 +67,7 @@ CODES: dict[str, tuple[str, int, str]] = {
     "E0413": ("idempotency_conflict", 409, "The idempotency key was used for another request"),
     "E0414": ("illegal_transition", 500, "An event does not fit the state of the machine"),
     "E0415": ("not_waiting", 409, "The execution does not wait for this"),
+    "E0416": ("several_approvals", 409, "Several approvals wait: it must be said which is meant"),
     # E05xx storage
     "E0501": ("journal_full", 503, "The disk is full"),
     "E0502": ("journal_locked", 409, "Another server uses this data directory"),

@@ -4,7 +4,6 @@ Validators are kept by the identity of the schema object: plans are cached by ha
 agent is compiled once.
 """
 
-import re
 from typing import Any
 
 import msgspec
@@ -13,7 +12,6 @@ from referencing import Registry
 
 _LIMIT = 256
 _cache: dict[int, tuple[dict[str, Any], Draft202012Validator]] = {}
-_FENCE = re.compile(r"^\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
 _NO_REMOTE: Registry[Any] = Registry()
 _MAX_PROBLEMS = 10
 
@@ -42,8 +40,11 @@ def problems(schema: dict[str, Any], value: Any) -> tuple[str, ...]:
 
 def parse_answer(text: str) -> tuple[Any, str | None]:
     """The JSON value of a model's text, with or without a code fence, and what is wrong when there is none."""
-    fenced = _FENCE.match(text)
-    body = (fenced.group(1) if fenced else text).strip()
+    body = text.strip()
+    if body.startswith("```") and body.endswith("```"):
+        # By hand: a pattern for a fence with free white space backtracks without bound on a hostile text.
+        _language, _newline, fenced = body.removesuffix("```").partition("\n")
+        body = fenced.strip()
     if not body:
         return None, "the answer is empty"
     try:

@@ -155,10 +155,13 @@ class Journal(Protocol):
         """
 
     async def find(self, where: ExecutionFilter) -> list[StoredExecution]:
-        """Executions, newest first; `state` may be left empty."""
+        """Executions, newest first."""
 
     async def unfinished(self) -> list[StoredExecution]:
-        """All executions in status `running` or `waiting:worker`, oldest first: what a restart takes up."""
+        """What a restart takes up, oldest first: status running, waiting:worker, paused or quarantined.
+
+        The last two may have had steps in flight; what waits for a person or a timer has not.
+        """
 
     async def due(self, now_ms: int, limit: int) -> list[str]:
         """Ids whose `next_due_ms` is at or before *now_ms*, the longest overdue first."""

@@ -271,8 +271,8 @@ def _resume(draft: Draft, item: inp.Resume) -> None:
     if draft.state.phase == "active":
         return  # resuming what runs is what a restarted client does; it changes nothing
     draft.record(ev.ExecutionResumed(item.by))
-    offered = [OfferTask(i, s.tool or "") for i, s in draft.state.steps.items() if _on_offer(s)]
-    draft.effects.extend(offered)
+    # A call that is still running is left alone by the engine; one that a crash took away is made again.
+    draft.effects.extend(effects_of(draft.state))
     _take_up(draft)
     advance(draft)
 

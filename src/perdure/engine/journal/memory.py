@@ -110,7 +110,8 @@ class MemoryJournal:
     async def unfinished(self) -> list[StoredExecution]:
         """What a restart takes up, oldest first."""
         self._must_be_open()
-        return [row for row in self._executions.values() if row.status in {"running", "waiting:worker"}]
+        taken_up = {"running", "waiting:worker", "paused", "quarantined"}
+        return [row for row in self._executions.values() if row.status in taken_up]
 
     async def due(self, now_ms: int, limit: int) -> list[str]:
         """Ids to wake, the longest overdue first."""

@@ -114,14 +114,14 @@ def find(db: apsw.Connection, where: ExecutionFilter) -> list[StoredExecution]:
         " ORDER BY xid DESC LIMIT ?"
     )
     rows = _sound(db, question, [*values, max(0, where.limit)])
-    return [msgspec.structs.replace(row, state=b"") for row in rows]
+    return list(rows)
 
 
 def unfinished(db: apsw.Connection) -> list[StoredExecution]:
     """What a restart takes up, oldest first; damaged rows are left out, so that the others go on."""
     question = (
         f"SELECT {EXECUTION_COLUMNS} FROM executions"  # noqa: S608 - a constant
-        " WHERE status IN ('running', 'waiting:worker') ORDER BY xid"
+        " WHERE status IN ('running', 'waiting:worker', 'paused', 'quarantined') ORDER BY xid"
     )
     return list(_sound(db, question, []))
 

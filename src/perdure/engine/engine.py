@@ -1,0 +1,152 @@
+"""The engine: its parts composed, opened and closed.
+
+`executions` and `tasks` are what the server calls. Opening takes up every execution that was running: calls of
+models are asked again, steps without a recorded result are offered again, leases get one length of grace. What
+waits for a person or a timer is not even read.
+"""
+
+import asyncio
+
+import structlog
+
+from perdure.clock import Clock
+from perdure.core import inputs as inp
+from perdure.core.effects import AbortModel, CallModel, Effect, OfferTask
+from perdure.core.errors import ExecutionError, PerdureError
+from perdure.core.events import Recorded
+from perdure.core.machines.turn_state import TurnState, decode_state
+from perdure.engine.config import EngineConfig
+from perdure.engine.driver import Driver
+from perdure.engine.executions import ExecutionVerbs
+from perdure.engine.model_calls import ModelCalls
+from perdure.engine.ports import Catalog, Executions, Journal, Models, StoredExecution, Tasks
+from perdure.engine.residency import Residency
+from perdure.engine.resident import Resident
+from perdure.engine.streams import Streams
+from perdure.engine.task_gateway import TaskGateway
+from perdure.engine.timers import Timers
+
+_log = structlog.get_logger("perdure.engine")
+_SWEEP_S = 0.2
+_RESTARTED = "the server was restarted"
+
+
+class Engine:
+    """The embedded engine on one journal.
+
+    Raises (from `open`):
+        JournalError: as `Journal.open`.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        catalog: Catalog,
+        models: Models,
+        clock: Clock,
+        config: EngineConfig | None = None,
+    ) -> None:
+        config = config or EngineConfig()
+        self._journal = journal
+        self._models = models
+        self._driver = Driver(journal, clock, config)
+        self._residency = Residency(journal, catalog, self._driver, clock, config)
+        self._streams = Streams(journal, self._residency)
+        self._gateway = TaskGateway(self._driver, self._residency, clock, config)
+        self._calls = ModelCalls(models, self._residency, self._streams, clock)
+        self._timers = Timers(journal, self._residency, clock)
+        self._verbs = ExecutionVerbs(
+            journal, self._driver, self._residency, self._streams, self._gateway, clock
+        )
+        self._background: list[asyncio.Task[None]] = []
+        self.executions: Executions = self._verbs
+        self.tasks: Tasks = self._gateway
+        listeners = self._driver.listeners
+        listeners.publish = self._publish
+        listeners.perform = self._perform
+        listeners.due = self._timers.note
+
+    @property
+    def fault(self) -> PerdureError | None:
+        """Why the journal cannot be written at the moment, if so."""
+        return self._residency.fault
+
+    def _publish(self, resident: Resident, records: list[Recorded]) -> None:
+        self._streams.publish(resident, records)
+        self._verbs.notice(resident, records)
+
+    def _perform(self, resident: Resident, effect: Effect) -> None:
+        if isinstance(effect, CallModel):
+            self._calls.call(resident, effect)
+        elif isinstance(effect, OfferTask):
+            self._gateway.offer(resident, effect)
+        elif isinstance(effect, AbortModel):
+            self._calls.abort(resident, effect)
+        else:
+            self._gateway.withdraw(resident, effect)
+
+    # Opening and closing -------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Open the journal and take up what was running."""
+        await self._journal.open()
+        await self._recover()
+        loop = asyncio.get_running_loop()
+        self._background = [loop.create_task(self._timers.run()), loop.create_task(self._sweep())]
+
+    async def _recover(self) -> None:
+        rows = await self._journal.unfinished()
+        for row in rows:
+            try:
+                self._take_up(row, decode_state(row.state))
+            except ExecutionError as error:
+                _log.error("execution_unreadable", execution=row.execution_id, error=error.what)
+        if rows:
+            _log.info("recovered", executions=len(rows))
+
+    def _take_up(self, row: StoredExecution, state: TurnState) -> None:
+        """Begin again what one execution had in flight; it is read only when the machine must speak."""
+        asking = state.phase == "active" and not state.steps
+        for step_id, step in state.steps.items():
+            if step.status == "asking":
+                asking = True
+            elif step.status == "leased":
+                self._gateway.leases.grant((row.execution_id, step_id), step.worker or "", step.attempt)
+            elif step.status == "ready" and step.due_ms is None and state.phase == "active":
+                self._gateway.offer_step(row.execution_id, row.agent, step_id, step.tool or "")
+        if asking:
+            self._residency.deliver(row.execution_id, inp.Recover(_RESTARTED))
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            self._gateway.expire()
+            self._residency.sweep()
+
+    async def close(self) -> None:
+        """Stop: abort model calls, finish commits under way, close the journal. Nothing recorded is lost."""
+        self._gateway.close()
+        self._verbs.release_waiting()
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._calls.close()
+        await self._residency.close()
+        await self._journal.close()
+        await self._models.aclose()
+
+    def statistics(self) -> dict[str, float]:
+        """Counters and gauges for metrics; counters end in `_total`."""
+        found: dict[str, float] = {f"journal_{k}": v for k, v in self._journal.statistics().items()}
+        found |= {f"executions_{k}_total": v for k, v in self._driver.ended.items()}
+        found |= {f"tasks_{k}_total": v for k, v in self._gateway.counts.items()}
+        found["executions_started_total"] = self._driver.started
+        found["executions_resident"] = len(self._residency.residents)
+        found["model_calls_total"] = self._calls.made
+        found["model_errors_total"] = self._calls.failed
+        found["model_calls_running"] = len(self._calls)
+        found["tasks_waiting"] = self._gateway.waiting()
+        found["leases"] = len(self._gateway.leases)
+        found["streams"] = len(self._streams)
+        found["workers"] = len(self._gateway.workers())
+        return found

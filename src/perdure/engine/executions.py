@@ -1,0 +1,263 @@
+"""The verbs on executions. Implements the port `Executions`; every answer is given after the commit (E2)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from perdure.clock import Clock
+from perdure.core import ids
+from perdure.core import inputs as inp
+from perdure.core.errors import ExecutionError
+from perdure.core.events import TERMINAL, Recorded
+from perdure.core.machines.turn_state import TurnState, decode_state
+from perdure.core.messages import Message
+from perdure.engine.driver import Driver, settle
+from perdure.engine.ports import (
+    TERMINAL_STATUSES,
+    ApprovalRow,
+    Decision,
+    ExecutionFilter,
+    ExecutionView,
+    Journal,
+    NewExecution,
+    Started,
+    StartRequest,
+    Status,
+    StoredExecution,
+    StreamItem,
+    task_queue_name,
+)
+from perdure.engine.residency import Residency, not_found
+from perdure.engine.resident import Resident
+from perdure.engine.streams import Streams
+from perdure.engine.task_gateway import TaskGateway
+from perdure.engine.views import view, with_outcome
+
+_TITLE_LENGTH = 120
+
+
+class ExecutionVerbs:
+    """Start, look at, stop, and decide about executions."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        driver: Driver,
+        residency: Residency,
+        streams: Streams,
+        tasks: TaskGateway,
+        clock: Clock,
+    ) -> None:
+        self._journal = journal
+        self._driver = driver
+        self._residency = residency
+        self._streams = streams
+        self._tasks = tasks
+        self._clock = clock
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+
+    # Starting ------------------------------------------------------------------------------------------
+
+    async def start(self, request: StartRequest) -> Started:
+        """See `ports.Executions.start`."""
+        plan = await self._residency.keep_plan(request.plan_hash, request.plan)
+        now = self._clock.now_ms()
+        execution_id = ids.execution_id(now, self._clock.random_bytes(10))
+        request_hash = ids.content_hash([request.plan_hash, request.input, request.context])
+        timeout_ms = plan.timeout_ms if request.timeout_ms is None else request.timeout_ms
+        new = NewExecution(
+            execution_id=execution_id,
+            agent=plan.agent,
+            plan_hash=request.plan_hash,
+            title=_title(request.input),
+            started_by=request.started_by,
+            created_at_ms=now,
+            session_id=request.session_id,
+            idempotency_key=request.idempotency_key,
+            request_hash=request_hash,
+        )
+        begin = inp.Begin(
+            plan_hash=request.plan_hash,
+            input=request.input,
+            started_by=request.started_by,
+            deadline_ms=now + timeout_ms if timeout_ms else None,
+            session_id=request.session_id,
+            idempotency_key=request.idempotency_key,
+            context=request.context,
+        )
+        resident = self._residency.admit(new, plan)
+        _, answer = await settle(lambda done: self._driver.post(resident, begin, done))
+        if not isinstance(answer, StoredExecution):
+            return Started(execution_id, created=True)
+        if answer.request_hash != request_hash:
+            raise _key_conflict(answer)
+        return Started(answer.execution_id, created=False)
+
+    # Looking -------------------------------------------------------------------------------------------
+
+    async def get(self, execution_id: str) -> ExecutionView:
+        """See `ports.Executions.get`."""
+        resident = self._residency.residents.get(execution_id)
+        if resident is not None and resident.seq and not resident.state.over:
+            return view(
+                resident, resident.state, dict(resident.asked), self._status(resident, resident.state)
+            )
+        row = await self._journal.load(execution_id)
+        if row is None:
+            raise not_found(execution_id)
+        if row.status in TERMINAL_STATUSES:
+            last = await self._journal.events(execution_id, row.last_seq - 1, 1)
+            return with_outcome(view(row, decode_state(row.state), {}), last[-1].event)
+        state = decode_state(row.state)
+        asked: dict[str, ApprovalRow] = {}
+        if any(s.status == "approval" for s in state.steps.values()):
+            asked = {a.step: a for a in await self._journal.approvals(execution_id=execution_id)}
+        return view(row, state, asked, self._status(row, state))
+
+    def _status(self, row: Resident | StoredExecution, state: TurnState) -> Status:
+        """The row's status; `waiting:worker` when all that is open is offered and nobody polls for it."""
+        steps = state.steps.values()
+        if row.status == "running" and steps and all(s.status == "ready" for s in steps):
+            queues = {task_queue_name(row.agent, s.tool or "") for s in steps if s.due_ms is None}
+            if queues and not any(self._tasks.served(q) for q in queues):
+                return "waiting:worker"
+        return row.status
+
+    async def find(self, where: ExecutionFilter) -> list[ExecutionView]:
+        """See `ports.Executions.find`."""
+        rows = await self._journal.find(where)
+        found = []
+        for row in rows:
+            state = decode_state(row.state)
+            found.append(view(row, state, {}, self._status(row, state)))
+        return found
+
+    async def events(self, execution_id: str, after: int, limit: int) -> list[Recorded]:
+        """See `ports.Executions.events`."""
+        found = await self._journal.events(execution_id, after, limit)
+        if not found and await self._journal.load(execution_id) is None:
+            raise not_found(execution_id)
+        return found
+
+    def stream(self, execution_id: str, after: int) -> AsyncIterator[StreamItem]:
+        """See `ports.Executions.stream`."""
+        return self._streams.stream(execution_id, after)
+
+    async def wait(self, execution_id: str, timeout_ms: int) -> ExecutionView:
+        """See `ports.Executions.wait`."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(execution_id, [])
+        waiting.append(future)
+        try:
+            seen = await self.get(execution_id)
+            if seen.status not in TERMINAL_STATUSES and timeout_ms > 0:
+                await asyncio.wait([future], timeout=timeout_ms / 1000)
+                seen = await self.get(execution_id)
+            return seen
+        finally:
+            waiting.remove(future)
+            if not waiting:
+                self._waiting.pop(execution_id, None)
+
+    def notice(self, resident: Resident, records: list[Recorded]) -> None:
+        """Wake those who wait for the end of an execution."""
+        if isinstance(records[-1].event, TERMINAL):
+            for future in self._waiting.get(resident.execution_id, ()):
+                if not future.done():
+                    future.set_result(None)
+
+    def release_waiting(self) -> None:
+        """Let everyone who waits go: the server stops."""
+        for futures in self._waiting.values():
+            for future in futures:
+                if not future.done():
+                    future.set_result(None)
+
+    # Steering ------------------------------------------------------------------------------------------
+
+    async def _do(self, execution_id: str, item: inp.Input) -> ExecutionView:
+        resident = await self._residency.get(execution_id)
+        await settle(lambda done: self._driver.post(resident, item, done))
+        return await self.get(execution_id)
+
+    async def cancel(self, execution_id: str, by: str, reason: str) -> ExecutionView:
+        """See `ports.Executions.cancel`."""
+        return await self._do(execution_id, inp.Cancel(by, reason))
+
+    async def pause(self, execution_id: str, by: str, reason: str) -> ExecutionView:
+        """See `ports.Executions.pause`."""
+        return await self._do(execution_id, inp.Pause(by, reason))
+
+    async def resume(self, execution_id: str, by: str) -> ExecutionView:
+        """See `ports.Executions.resume`."""
+        return await self._do(execution_id, inp.Resume(by))
+
+    # Approvals -----------------------------------------------------------------------------------------
+
+    async def decide(self, approval_id: str, decision: Decision) -> ApprovalRow:
+        """See `ports.Executions.decide`."""
+        row = await self.approval(approval_id)
+        if row.decision is not None:
+            raise _decided(row)
+        resident = await self._residency.get(row.execution_id)
+        item = inp.Decide(
+            approval_id=approval_id,
+            decision=decision.decision,
+            by=decision.by,
+            channel=decision.channel,
+            asked=row.arguments,
+            effect_hash=decision.effect_hash,
+            reason=decision.reason,
+            arguments=decision.arguments,
+        )
+        try:
+            await settle(lambda done: self._driver.post(resident, item, done))
+        except ExecutionError as error:
+            if error.code in ("E0408", "E0402"):
+                raise _decided(await self.approval(approval_id)) from error
+            raise
+        return await self.approval(approval_id)
+
+    async def approvals(self, execution_id: str | None, *, pending: bool) -> list[ApprovalRow]:
+        """See `ports.Executions.approvals`."""
+        return await self._journal.approvals(execution_id=execution_id, pending=pending)
+
+    async def approval(self, approval_id: str) -> ApprovalRow:
+        """See `ports.Executions.approval`."""
+        row = await self._journal.approval(approval_id)
+        if row is None:
+            raise ExecutionError(
+                "E0407",
+                "No approval has this id",
+                where=f"approval {approval_id}",
+                fix="`perdure ls --status waiting:approval` lists the executions that wait for a person.",
+            )
+        return row
+
+
+def _title(message: Message) -> str:
+    return " ".join(message.text.split())[:_TITLE_LENGTH]
+
+
+def _decided(row: ApprovalRow) -> ExecutionError:
+    who = f" by {row.decided_by}" if row.decided_by else ""
+    what = "is void: the execution has ended" if row.decision == "void" else f"was {row.decision}{who}"
+    return ExecutionError(
+        "E0408",
+        f"The approval {what}",
+        where=f"approval {row.approval_id}, execution {row.execution_id}",
+        fix="One decision is made per call; nothing was changed.",
+        decision=row.decision,
+        decided_by=row.decided_by,
+        decided_at_ms=row.decided_at_ms,
+    )
+
+
+def _key_conflict(existing: StoredExecution) -> ExecutionError:
+    return ExecutionError(
+        "E0413",
+        "The idempotency key was used for another request",
+        where=f"execution {existing.execution_id}",
+        why="The agent, the prompt or the context differ from those of the first start with this key.",
+        fix="Use a new key for a new request.",
+        execution_id=existing.execution_id,
+    )

@@ -1,0 +1,115 @@
+"""Model calls in flight: the effect `CallModel`, performed in the server.
+
+A call's outcome becomes an input of its execution. A call that is aborted, or that a crash takes away, leaves its
+step without a record; the machine then asks again, and only what is recorded counts.
+"""
+
+import asyncio
+
+import structlog
+
+from perdure.clock import Clock
+from perdure.core import inputs as inp
+from perdure.core.effects import AbortModel, CallModel
+from perdure.core.errors import ModelError
+from perdure.core.events import ErrorInfo
+from perdure.core.model import Delta, ModelReply
+from perdure.core.transcript import assemble
+from perdure.engine.faults import crash_point
+from perdure.engine.ports import Models
+from perdure.engine.residency import Residency
+from perdure.engine.resident import Partial, Resident
+from perdure.engine.streams import Streams
+
+_log = structlog.get_logger("perdure.engine")
+
+
+class ModelCalls:
+    """The calls in flight, by execution and step."""
+
+    def __init__(self, models: Models, residency: Residency, streams: Streams, clock: Clock) -> None:
+        self.made = 0
+        self.failed = 0
+        self._models = models
+        self._residency = residency
+        self._streams = streams
+        self._clock = clock
+        self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def call(self, resident: Resident, effect: CallModel) -> None:
+        """Make the attempt; a call of this step that runs already is left alone."""
+        key = (resident.execution_id, effect.step)
+        if key in self._running:
+            return
+        task = asyncio.get_running_loop().create_task(self._run(resident, effect.step, effect.attempt))
+        self._running[key] = task
+        task.add_done_callback(lambda done: self._forget(key, done))
+
+    def _forget(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
+        if self._running.get(key) is task:
+            del self._running[key]
+
+    def abort(self, resident: Resident, effect: AbortModel) -> None:
+        """Stop the call of a step if it runs."""
+        task = self._running.pop((resident.execution_id, effect.step), None)
+        if task is not None:
+            task.cancel()
+
+    async def _run(self, resident: Resident, step: str, attempt: int) -> None:
+        execution_id = resident.execution_id
+        request = assemble(resident.plan, resident.transcript, execution_id, step, attempt)
+        part = Partial(attempt)
+        resident.partials[step] = part
+        self.made += 1
+
+        def on_delta(delta: Delta) -> None:
+            offset = part.add(delta.kind, delta.text)
+            self._streams.delta(execution_id, step, attempt, delta, offset)
+
+        began = self._clock.monotonic()
+        item: inp.Input
+        try:
+            reply = await self._models.complete(request, on_delta)
+        except ModelError as error:
+            item = self._errored(step, attempt, error)
+        except Exception as fault:  # noqa: BLE001 - E10: one of the named boundaries
+            _log.error("model_adapter_fault", model=str(request.model), error=repr(fault), exc_info=fault)
+            item = self._errored(step, attempt, _adapter_fault(request.model.provider, fault))
+        else:
+            item = self._succeeded(step, attempt, reply, began)
+        crash_point("after_effect_before_record", ("model",))
+        # Out of the table before the record, so that another attempt of the same step finds its place free.
+        self._running.pop((execution_id, step), None)
+        self._residency.deliver(execution_id, item)
+
+    def _succeeded(self, step: str, attempt: int, reply: ModelReply, began: float) -> inp.ModelSucceeded:
+        duration_ms = round((self._clock.monotonic() - began) * 1000)
+        return inp.ModelSucceeded(step, attempt, reply, duration_ms)
+
+    def _errored(self, step: str, attempt: int, error: ModelError) -> inp.ModelErrored:
+        self.failed += 1
+        info = ErrorInfo(error.code, error.what, error.where, error.why, error.fix)
+        return inp.ModelErrored(
+            step, attempt, info, error.retryable, self._clock.random_unit(), error.retry_after_ms
+        )
+
+    async def close(self) -> None:
+        """Abort every call; each is made again when the server is back."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _adapter_fault(provider: str, fault: Exception) -> ModelError:
+    return ModelError(
+        "E0209",
+        "The provider's answer could not be understood",
+        where=f"provider {provider}",
+        why=f"{type(fault).__name__}: {fault}",
+        fix="It is tried again; if it stays, report it with the provider and model.",
+        retryable=True,
+    )

@@ -1,0 +1,252 @@
+"""Which executions are in memory: read when something happens to them, let go when they wait.
+
+Reading one checks it: the chain of checksums (in the journal), and that the events, folded, give the stored state
+byte for byte (I9). What does not check out is refused by name and harms no other execution (E10).
+"""
+
+import asyncio
+from collections.abc import Coroutine
+
+import structlog
+
+from perdure.clock import Clock
+from perdure.core import inputs as inp
+from perdure.core.errors import ExecutionError, JournalError, PerdureError
+from perdure.core.machines.turn import effects_of
+from perdure.core.machines.turn_state import TurnState, decode_state, encode_state, evolve
+from perdure.core.plan import Plan
+from perdure.engine.config import EngineConfig
+from perdure.engine.driver import Driver
+from perdure.engine.ports import TERMINAL_STATUSES, Catalog, Journal, NewExecution, StoredExecution
+from perdure.engine.projections import asked_again
+from perdure.engine.resident import Resident
+
+_log = structlog.get_logger("perdure.engine")
+_PLANS_KEPT = 1_000
+
+
+def not_found(execution_id: str) -> ExecutionError:
+    """E0401."""
+    return ExecutionError(
+        "E0401",
+        "No execution has this id",
+        where=f"execution {execution_id}",
+        fix="List them with `perdure ls`.",
+    )
+
+
+class Residency:
+    """The executions in memory, by id."""
+
+    def __init__(
+        self, journal: Journal, catalog: Catalog, driver: Driver, clock: Clock, config: EngineConfig
+    ) -> None:
+        self.residents: dict[str, Resident] = {}
+        self.fault: JournalError | None = None
+        self._journal = journal
+        self._catalog = catalog
+        self._driver = driver
+        self._clock = clock
+        self._config = config
+        self._plans: dict[str, Plan] = {}
+        self._loading: dict[str, asyncio.Future[Resident]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._kept: dict[str, list[inp.Input]] = {}
+        self._faults: dict[str, int] = {}
+        driver.listeners.released = self.release
+        driver.listeners.reload = self.reload
+
+    # Plans ---------------------------------------------------------------------------------------------
+
+    async def keep_plan(self, plan_hash: str, plan: Plan) -> Plan:
+        """Store a plan before an execution is pinned to it; gives the one object that all its executions share."""
+        known = self._plans.get(plan_hash)
+        if known is None:
+            await self._catalog.put_plan(plan_hash, plan, self._clock.now_ms())
+            known = self._remember(plan_hash, plan)
+        return known
+
+    async def plan_of(self, plan_hash: str) -> Plan:
+        """The stored plan; E0503 when it is gone."""
+        plan = self._plans.get(plan_hash)
+        if plan is None:
+            plan = await self._catalog.get_plan(plan_hash)
+            if plan is None:
+                raise JournalError(
+                    "E0503",
+                    "The plan of an execution is not in the journal",
+                    where=f"plan {plan_hash}",
+                    fix="Restore the data directory from a backup.",
+                )
+            plan = self._remember(plan_hash, plan)
+        return plan
+
+    def _remember(self, plan_hash: str, plan: Plan) -> Plan:
+        if len(self._plans) >= _PLANS_KEPT:
+            self._plans.pop(next(iter(self._plans)))
+        return self._plans.setdefault(plan_hash, plan)
+
+    # Taking in -----------------------------------------------------------------------------------------
+
+    def admit(self, new: NewExecution, plan: Plan) -> Resident:
+        """A new execution, not yet in the journal."""
+        self._check()
+        resident = self.residents[new.execution_id] = Resident(new, plan, TurnState())
+        return resident
+
+    async def get(self, execution_id: str) -> Resident:
+        """The execution, in memory. Loads of the same execution share one read.
+
+        Raises:
+            ExecutionError: E0401.
+            JournalError: E0501, E0506 while the journal cannot be written; E0503 it is damaged.
+        """
+        resident = self.residents.get(execution_id)
+        if resident is not None:
+            return resident
+        self._check()
+        future = self._loading.get(execution_id)
+        if future is None:
+            future = self._loading[execution_id] = asyncio.get_running_loop().create_future()
+            self._spawn(self._load_into(execution_id, future))
+        return await asyncio.shield(future)
+
+    def _check(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _load_into(self, execution_id: str, future: asyncio.Future[Resident]) -> None:
+        try:
+            resident = await self._load(execution_id)
+        except PerdureError as error:
+            del self._loading[execution_id]
+            future.set_exception(error)
+            future.exception()  # retrieved here: nobody may be waiting any more
+            return
+        del self._loading[execution_id]
+        resident = self.residents.setdefault(execution_id, resident)
+        future.set_result(resident)
+
+    async def _load(self, execution_id: str) -> Resident:
+        row = await self._journal.load(execution_id)
+        if row is None:
+            raise not_found(execution_id)
+        plan = await self.plan_of(row.plan_hash)
+        resident = Resident(row, plan, decode_state(row.state))
+        resident.touched = self._clock.monotonic()
+        if row.status not in TERMINAL_STATUSES:
+            await self._replay(resident, row)
+            resident.asked = asked_again(resident)
+        return resident
+
+    async def _replay(self, resident: Resident, row: StoredExecution) -> None:
+        state = TurnState()
+        for record in await self._journal.events(row.execution_id):
+            if record.seq > row.last_seq:
+                break
+            evolve(state, record.event)
+            resident.fold(record.event, record.at_ms)
+        if encode_state(state) != row.state:
+            raise JournalError(
+                "E0503",
+                "I9: the events of the execution do not give its stored state",
+                where=f"execution {row.execution_id}, seq {row.last_seq}",
+                fix="Keep a copy of the data directory and report it; other executions are not touched.",
+            )
+
+    # Letting go ----------------------------------------------------------------------------------------
+
+    def release(self, resident: Resident) -> None:
+        """Forget an execution that has nothing in flight; everything about it is in the journal."""
+        if self.residents.get(resident.execution_id) is resident:
+            del self.residents[resident.execution_id]
+
+    def sweep(self) -> None:
+        """Let go of executions that have only waited, for a worker, for a while."""
+        limit = self._clock.monotonic() - self._config.idle_ms / 1000
+        for resident in list(self.residents.values()):
+            if resident.idle and resident.touched < limit and not _in_flight(resident):
+                self.release(resident)
+
+    # The engine's own inputs ---------------------------------------------------------------------------
+
+    def deliver(self, execution_id: str, item: inp.Input) -> None:
+        """Give the execution an input that nobody waits for, and that must not get lost while storage is down."""
+        resident = self.residents.get(execution_id)
+        if resident is not None:
+            self._driver.post(resident, item, None)
+        else:
+            self._spawn(self._deliver(execution_id, item))
+
+    async def _deliver(self, execution_id: str, item: inp.Input) -> None:
+        try:
+            resident = await self.get(execution_id)
+        except PerdureError as error:
+            if self.fault is not None:
+                self._kept.setdefault(execution_id, []).append(item)
+            else:
+                _unreadable(execution_id, error)
+            return
+        self._driver.post(resident, item, None)
+
+    # After a failure -----------------------------------------------------------------------------------
+
+    def reload(self, resident: Resident, error: JournalError | None) -> None:
+        """Read an execution again whose memory is ahead of the journal, and give it the inputs that are kept."""
+        self.release(resident)
+        if resident.new is not None:
+            return  # its first commit was not made: it does not exist, and its caller was told so
+        execution_id = resident.execution_id
+        self._kept.setdefault(execution_id, []).extend(item for item, _ in resident.mailbox)
+        self._faults[execution_id] = resident.faults
+        resident.mailbox.clear()
+        if error is not None and self.fault is None:
+            self.fault = error
+            _log.error("storage_failed", code=error.code, error=error.what, fix=error.fix)
+            self._spawn(self._recover_storage())
+        if self.fault is None:
+            self._spawn(self._give_again(execution_id))
+
+    async def _recover_storage(self) -> None:
+        await asyncio.sleep(self._config.storage_retry_ms / 1000)
+        self.fault = None  # the next commit tells whether the storage is back
+        for execution_id in list(self._kept):
+            await self._give_again(execution_id)
+
+    async def _give_again(self, execution_id: str) -> None:
+        try:
+            resident = await self.get(execution_id)
+        except PerdureError as error:
+            if self.fault is None:
+                _unreadable(execution_id, error)
+                self._kept.pop(execution_id, None)
+            return
+        items = self._kept.pop(execution_id, [])
+        resident.faults = max(resident.faults, self._faults.pop(execution_id, 0))
+        answered = {i.step for i in items if isinstance(i, inp.ModelSucceeded | inp.ModelErrored)}
+        for effect in effects_of(resident.state):
+            if effect.step not in answered:
+                self._driver.listeners.perform(resident, effect)
+        for item in items:
+            self._driver.post(resident, item, None)
+
+    async def close(self) -> None:
+        """Stop background reading."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _in_flight(resident: Resident) -> bool:
+    return any(s.status in ("asking", "leased") for s in resident.state.steps.values())
+
+
+def _unreadable(execution_id: str, error: PerdureError) -> None:
+    _log.error(
+        "execution_unreadable", execution=execution_id, code=error.code, error=error.what, why=error.why
+    )

@@ -1,0 +1,124 @@
+"""An execution in memory: its last durable state, its conversation, and the inputs that wait for their turn."""
+
+from collections import deque
+from collections.abc import Callable
+
+from perdure.core import inputs as inp
+from perdure.core.errors import PerdureError
+from perdure.core.events import Event
+from perdure.core.machines.draft import Applied, Scope
+from perdure.core.machines.turn_state import TurnState
+from perdure.core.plan import Plan
+from perdure.core.transcript import Transcript
+from perdure.engine.ports import ApprovalRow, NewExecution, Status, StoredExecution
+
+# Called on the event loop once an input's outcome is durable (E2), or with the error that stopped it.
+Done = Callable[["Resident", Applied | PerdureError | StoredExecution], None]
+
+
+class Partial:
+    """The text that an attempt at a model step has streamed so far."""
+
+    __slots__ = ("attempt", "pieces", "sizes")
+
+    def __init__(self, attempt: int) -> None:
+        self.attempt = attempt
+        self.pieces: dict[str, list[str]] = {}
+        self.sizes: dict[str, int] = {}
+
+    def add(self, kind: str, text: str) -> int:
+        """Keep a piece; return the offset at which it stands, in characters."""
+        offset = self.sizes.get(kind, 0)
+        self.pieces.setdefault(kind, []).append(text)
+        self.sizes[kind] = offset + len(text)
+        return offset
+
+
+class Resident:
+    """One execution in memory. Only the driver changes it.
+
+    `state` and `seq` are what is durable. While a commit is under way (`committing`), `transcript` may be ahead of
+    it; when the commit fails the resident is given up and read again from the journal.
+    """
+
+    __slots__ = (
+        "agent",
+        "asked",
+        "committing",
+        "created_at_ms",
+        "faults",
+        "idempotency_key",
+        "lost",
+        "mailbox",
+        "new",
+        "partials",
+        "plan",
+        "plan_hash",
+        "scope",
+        "seq",
+        "session_id",
+        "started_by",
+        "state",
+        "status",
+        "title",
+        "touched",
+        "transcript",
+        "updated_at_ms",
+    )
+
+    def __init__(self, row: StoredExecution | NewExecution, plan: Plan, state: TurnState) -> None:
+        self.transcript = Transcript()
+        self.plan = plan
+        self.scope = Scope(row.execution_id, plan, self.transcript)
+        self.state = state
+        self.seq = 0
+        self.status: Status = "running"
+        self.agent = row.agent
+        self.plan_hash = row.plan_hash
+        self.title = row.title
+        self.started_by = row.started_by
+        self.session_id = row.session_id
+        self.idempotency_key = row.idempotency_key
+        self.created_at_ms = row.created_at_ms
+        self.updated_at_ms = row.created_at_ms
+        self.new: NewExecution | None = row if isinstance(row, NewExecution) else None
+        self.mailbox: deque[tuple[inp.Input, Done | None]] = deque()
+        self.committing = False
+        self.lost = False
+        self.faults = 0
+        self.asked: dict[str, ApprovalRow] = {}
+        self.touched = 0.0
+        self.partials: dict[str, Partial] = {}
+        if isinstance(row, StoredExecution):
+            self.seq = row.last_seq
+            self.status = row.status
+            self.updated_at_ms = row.updated_at_ms
+
+    @property
+    def execution_id(self) -> str:
+        """The execution's id."""
+        return self.scope.execution_id
+
+    def fold(self, event: Event, at_ms: int) -> None:
+        """Take an event into the conversation."""
+        self.transcript.fold(event, at_ms)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits and nothing is being written."""
+        return not self.committing and not self.mailbox
+
+
+def status_of(state: TurnState) -> Status:
+    """The execution's status in one word, from its state alone."""
+    if state.phase != "active":
+        return "running" if state.phase == "new" else state.phase
+    waiting: Status = "running"
+    for step in state.steps.values():
+        if step.status in ("asking", "leased") or (step.status == "ready" and step.due_ms is None):
+            return "running"
+        if step.status == "approval":
+            waiting = "waiting:approval"
+        elif waiting == "running":
+            waiting = "waiting:timer"
+    return waiting
