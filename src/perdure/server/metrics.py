@@ -1,0 +1,92 @@
+"""Metrics for Prometheus, in a registry of the server's own.
+
+Requests are counted here as they are answered. What engine and journal count themselves is asked of them when
+somebody scrapes: their `statistics()` by name, so that a new counter of theirs needs no line here.
+"""
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from perdure.engine.ports import Tasks
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class Metrics:
+    """What the server measures.
+
+    Args:
+        statistics: counters (names ending in `_total`) and gauges of engine and journal.
+        tasks: asked for the workers that are connected.
+    """
+
+    def __init__(self, statistics: Callable[[], dict[str, float]], tasks: Tasks) -> None:
+        self._registry = CollectorRegistry()
+        self._seconds = Histogram(
+            "perdure_http_request_seconds",
+            "Time to answer a request, long polls included.",
+            ("method", "route"),
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        self._requests = Counter(
+            "perdure_http_requests",
+            "Requests answered.",
+            ("method", "route", "status"),
+            registry=self._registry,
+        )
+        self.streams = Gauge("perdure_sse_streams", "Event streams open now.", registry=self._registry)
+        self.polls = Counter("perdure_task_polls", "Task polls answered.", registry=self._registry)
+        self.tasks_given = Counter(
+            "perdure_tasks_dispatched", "Tasks given to workers.", registry=self._registry
+        )
+        self.results = Counter(
+            "perdure_task_results", "Results that workers handed in.", ("outcome",), registry=self._registry
+        )
+        self.results_recorded = self.results.labels("recorded")
+        self.results_refused = self.results.labels("refused")
+        self._registry.register(_Engine(statistics, tasks))
+
+    def observer(self, method: str, route: str) -> Callable[[int, float], None]:
+        """A function to call with the status and the seconds of each answer of one route."""
+        observe_seconds = self._seconds.labels(method, route).observe
+        by_status: dict[int, Counter] = {}
+
+        def observe(status: int, seconds: float) -> None:
+            counter = by_status.get(status)
+            if counter is None:
+                counter = by_status[status] = self._requests.labels(method, route, str(status))
+            counter.inc()
+            observe_seconds(seconds)
+
+        return observe
+
+    def text(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class _Engine(Collector):
+    """Asks engine and gateway at scrape time."""
+
+    def __init__(self, statistics: Callable[[], dict[str, float]], tasks: Tasks) -> None:
+        self._statistics = statistics
+        self._tasks = tasks
+
+    def collect(self) -> Iterable[Metric]:
+        for name, value in sorted(self._statistics().items()):
+            title = f"Engine and journal: {name.replace('_', ' ')}."
+            if name.endswith("_total"):
+                family: Metric = CounterMetricFamily(f"perdure_{name}", title, value=value)
+            else:
+                family = GaugeMetricFamily(f"perdure_{name}", title, value=value)
+            yield family
+        workers = self._tasks.workers()
+        yield GaugeMetricFamily("perdure_workers", "Workers heard of lately.", value=len(workers))
+        yield GaugeMetricFamily(
+            "perdure_task_leases", "Tasks leased to workers now.", value=sum(w.leases for w in workers)
+        )

@@ -1,0 +1,142 @@
+"""From a definition, or a deployed name, to a plan that can be started.
+
+Compiling is pure, so the plan of a definition is kept by the definition's bytes: starting the same agent a
+thousand times compiles it once and stores it once.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from perdure.clock import Clock
+from perdure.core.definition import AgentDefinition
+from perdure.core.errors import ExecutionError, ModelError
+from perdure.core.plan import Plan
+from perdure.engine.ports import Catalog, Compile, DeployedAgent, Models, task_queue_name
+
+_KEEP = 256
+_ENCODER = msgspec.json.Encoder()
+
+K = TypeVar("K")
+
+
+class Compiled(msgspec.Struct, frozen=True):
+    """A plan and its hash."""
+
+    plan: Plan
+    plan_hash: str
+
+    @property
+    def worker_tools(self) -> list[str]:
+        """The queue names that a worker must serve."""
+        return [task_queue_name(self.plan.agent, tool) for tool in self.plan.tools]
+
+
+class Plans:
+    """Compiles, stores and finds plans."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        models: Models,
+        compile_: Compile,
+        plan_hash: Callable[[Plan], str],
+        clock: Clock,
+    ) -> None:
+        self._catalog = catalog
+        self._models = models
+        self._compile = compile_
+        self._plan_hash = plan_hash
+        self._clock = clock
+        self._compiled: OrderedDict[bytes, Compiled] = OrderedDict()
+        self._by_hash: OrderedDict[str, Compiled] = OrderedDict()
+
+    def compile(self, definition: AgentDefinition) -> Compiled:
+        """The plan of *definition*; nothing is stored.
+
+        Raises:
+            DefinitionError: E0101 to E0107.
+        """
+        key = _ENCODER.encode(definition)
+        found = self._compiled.get(key)
+        if found is None:
+            plan = self._compile(definition)
+            found = Compiled(plan, self._plan_hash(plan))
+            _keep(self._compiled, key, found)
+        return found
+
+    def problem(self, compiled: Compiled) -> ModelError | None:
+        """What stands in the way of calling the plan's model."""
+        try:
+            self._models.check(compiled.plan.model)
+        except ModelError as error:
+            return error
+        return None
+
+    async def store(self, definition: AgentDefinition) -> Compiled:
+        """Compile and store; ready to be started.
+
+        Raises:
+            DefinitionError: E0101 to E0107.
+            ModelError: E0201 to E0203, before anything is stored.
+        """
+        compiled = self.compile(definition)
+        self._models.check(compiled.plan.model)
+        if compiled.plan_hash not in self._by_hash:
+            await self._catalog.put_plan(compiled.plan_hash, compiled.plan, self._clock.now_ms())
+            _keep(self._by_hash, compiled.plan_hash, compiled)
+        return compiled
+
+    async def deploy(self, definition: AgentDefinition) -> DeployedAgent:
+        """Store and make current under the agent's name. The model's key may be missing still.
+
+        Raises:
+            DefinitionError: E0101 to E0107.
+        """
+        compiled = self.compile(definition)
+        now_ms = self._clock.now_ms()
+        await self._catalog.put_plan(compiled.plan_hash, compiled.plan, now_ms)
+        await self._catalog.deploy(compiled.plan.agent, compiled.plan_hash, now_ms)
+        return await self.current(compiled.plan.agent)
+
+    async def current(self, agent: str) -> DeployedAgent:
+        """What *agent* means now.
+
+        Raises:
+            ExecutionError: E0412 no agent of this name is deployed.
+        """
+        found = await self._catalog.deployed(agent)
+        if not found:
+            raise ExecutionError(
+                "E0412",
+                f"No deployed agent has the name {agent!r}",
+                fix="Deploy it first (`perdure.deploy(agent)`), or start it by its definition.",
+            )
+        return found[0]
+
+    async def deployed(self, agent: str) -> Compiled:
+        """The plan that *agent* means now, ready to be started.
+
+        Raises:
+            ExecutionError: E0412 no agent of this name is deployed.
+            ModelError: E0201 to E0203.
+        """
+        row = await self.current(agent)
+        compiled = self._by_hash.get(row.plan_hash)
+        if compiled is None:
+            plan = await self._catalog.get_plan(row.plan_hash)
+            if plan is None:
+                raise ExecutionError("E0412", f"The plan of the deployed agent {agent!r} is not stored")
+            compiled = Compiled(plan, row.plan_hash)
+            _keep(self._by_hash, row.plan_hash, compiled)
+        self._models.check(compiled.plan.model)
+        return compiled
+
+
+def _keep(cache: OrderedDict[K, Compiled], key: K, value: Compiled) -> None:
+    """Put into a cache of the last `_KEEP` entries."""
+    cache[key] = value
+    if len(cache) > _KEEP:
+        cache.popitem(last=False)

@@ -1,0 +1,1 @@
+"""What each address does: one module per resource, each with its `ROUTES`."""
