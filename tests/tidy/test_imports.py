@@ -34,7 +34,18 @@ MAY_IMPORT: dict[str, set[str]] = {
         "perdure.clock",
     },
     "perdure.client": {"perdure.wire", "perdure.agents", "perdure.core", "perdure.clock"},
-    "perdure.cli": {"perdure.app", "perdure.client", "perdure.wire", "perdure.core", "perdure.clock"},
+    # the last four: `worker` and `run` serve an agent's tools; `doctor` looks at providers and storage
+    "perdure.cli": {
+        "perdure.app",
+        "perdure.client",
+        "perdure.wire",
+        "perdure.core",
+        "perdure.clock",
+        "perdure.agents",
+        "perdure.worker",
+        "perdure.providers.catalogue",
+        "perdure.engine.journal.schema",
+    },
     "perdure.__main__": {"perdure.cli"},
     # the composition root and the front door
     "perdure.app": {"perdure"},
