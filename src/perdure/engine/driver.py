@@ -24,7 +24,7 @@ from perdure.clock import Clock
 from perdure.core import inputs as inp
 from perdure.core.effects import Effect
 from perdure.core.errors import ExecutionError, JournalError, PerdureError
-from perdure.core.events import TERMINAL, ErrorInfo, Event, ModelCompleted, ModelLost, Recorded, kind_of
+from perdure.core.events import TERMINAL, AnyEvent, ErrorInfo, ModelCompleted, ModelLost, Recorded, kind_of
 from perdure.core.machines.draft import Applied
 from perdure.core.machines.turn import apply, next_due_ms
 from perdure.core.machines.turn_state import TurnState, encode_state
@@ -73,7 +73,7 @@ class Driver:
     def _pump(self, resident: Resident) -> None:
         now = self._clock.now_ms()
         state = resident.state
-        events: list[Event] = []
+        events: list[AnyEvent] = []
         effects: list[Effect] = []
         taken: list[tuple[inp.Input, Done | None, Answer]] = []
         while resident.mailbox:
@@ -107,7 +107,7 @@ class Driver:
         crash_point("before_submit", map(kind_of, events))
         self._journal.commit(commit, partial(self._committed, resident, state, commit, effects, taken))
 
-    def _commit_of(self, resident: Resident, state: TurnState, events: list[Event], now: int) -> Commit:
+    def _commit_of(self, resident: Resident, state: TurnState, events: list[AnyEvent], now: int) -> Commit:
         return Commit(
             execution_id=resident.execution_id,
             expected_seq=resident.seq,

@@ -12,7 +12,7 @@ import msgspec
 
 from perdure.core.definition import AgentDefinition
 from perdure.core.errors import JournalError
-from perdure.core.events import Event, Recorded
+from perdure.core.events import AnyEvent, Recorded
 from perdure.core.messages import Message
 from perdure.core.model import Delta, ModelRef, ModelReply, ModelRequest, Usage
 from perdure.core.plan import Plan
@@ -84,7 +84,7 @@ class Commit(msgspec.Struct, frozen=True):
     execution_id: str
     expected_seq: int
     at_ms: int
-    events: tuple[Event, ...]
+    events: tuple[AnyEvent, ...]
     state: bytes
     status: Status
     next_due_ms: int | None = None

@@ -102,8 +102,8 @@ class Streams:
                     return
             if len(stored) == _PAGE:
                 continue
-            for item in self._so_far(execution_id):
-                yield item
+            for piece in self._so_far(execution_id):
+                yield piece
             while not reader.behind:
                 item = await reader.next()
                 if isinstance(item, StreamDelta):

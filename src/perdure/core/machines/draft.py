@@ -22,7 +22,7 @@ class Applied(msgspec.Struct, frozen=True):
     """The outcome of an input: `events` are recorded first, `effects` performed afterwards (E1)."""
 
     state: TurnState
-    events: tuple[ev.Event, ...] = ()
+    events: tuple[ev.AnyEvent, ...] = ()
     effects: tuple[Effect, ...] = ()
 
 
@@ -35,10 +35,10 @@ class Draft:
         self.scope = scope
         self.state = copy_of(state)
         self.now_ms = now_ms
-        self.events: list[ev.Event] = []
+        self.events: list[ev.AnyEvent] = []
         self.effects: list[Effect] = []
 
-    def record(self, event: ev.Event, *effects: Effect) -> None:
+    def record(self, event: ev.AnyEvent, *effects: Effect) -> None:
         """Change the state by *event*, keep it for the journal, and ask for *effects* after the commit."""
         evolve(self.state, event)
         self.events.append(event)

@@ -99,7 +99,7 @@ class MemoryJournal:
             ids = [row.execution_id for row in newest_first]
             newest_first = newest_first[ids.index(where.before) + 1 :] if where.before in ids else []
         found = [
-            msgspec.structs.replace(row, state=b"")
+            row
             for row in newest_first
             if (not where.status or row.status in where.status)
             and where.agent in {None, row.agent}

@@ -19,6 +19,7 @@ from perdure.core.errors import JournalError
 from perdure.core.events import Recorded
 from perdure.core.plan import Plan
 from perdure.engine.journal import catalog, ownership, reader
+from perdure.engine.journal.audit import audit
 from perdure.engine.journal.batch import Done, make_member
 from perdure.engine.journal.failures import not_open, not_storable, translate
 from perdure.engine.journal.reader import Readers
@@ -161,6 +162,14 @@ class SqliteJournal:
         """commits, events, syncs, bytes_written, checkpoints, last_sync_seconds, and waiting (commits in the queue)."""
         writer = self._writer
         return {} if writer is None else {**writer.counters, "waiting": float(writer.waiting)}
+
+    async def audit(self) -> list[str]:
+        """Read everything; what is wrong, one line each. Takes as long as the file is large.
+
+        Raises:
+            JournalError: E0503, E0506.
+        """
+        return await self._ask(audit)
 
     # Catalog --------------------------------------------------------------------------------------------
 
