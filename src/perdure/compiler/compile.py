@@ -1,0 +1,158 @@
+"""The compiler: checks a definition and lowers it to a plan.
+
+Every check of the SDK is made again, because a definition may come from any client. The limits here are wide enough
+for every honest agent; they keep a hostile one from filling the disk or the memory.
+"""
+
+import msgspec
+
+from perdure.agents.agent import EFFORTS
+from perdure.agents.checks import (
+    MAX_COUNT,
+    MAX_RETRIES,
+    MAX_SECONDS,
+    MAX_TEMPERATURE,
+    MAX_TURNS,
+    check_choice,
+    check_name,
+    check_number,
+    invalid_option,
+)
+from perdure.compiler.schemas import MAX_SCHEMA_BYTES, check_object_schema, check_schema
+from perdure.compiler.texts import check_texts
+from perdure.core.definition import AgentDefinition, OutputDefinition, RetryPolicy, ToolDefinition
+from perdure.core.errors import DefinitionError
+from perdure.core.ids import canonical_json, content_hash
+from perdure.core.model import ModelSettings, ToolSpec
+from perdure.core.model_name import parse_model
+from perdure.core.plan import Plan, ToolPlan
+
+MAX_INSTRUCTIONS_BYTES = 1024 * 1024
+MAX_DESCRIPTION_BYTES = 64 * 1024
+MAX_JSON_BYTES = 1024 * 1024
+MAX_TOOLS = 256
+MAX_MS = MAX_SECONDS * 1000
+MAX_ATTEMPTS = MAX_RETRIES + 1
+NO_ARGUMENTS = {"type": "object", "properties": {}}
+
+
+def compile_definition(definition: AgentDefinition) -> Plan:
+    """The plan of a definition.
+
+    Raises:
+        DefinitionError: E0101 a schema or a size; E0103 two tools of one name; E0104 a name; E0106 a number out of
+            its range; E0107 the model.
+        ApiError: E0611 some text has lone surrogates.
+    """
+    check_name(definition.name, "agent", "definition, at $.name")
+    where = f"agent {definition.name!r}"
+    check_texts(msgspec.to_builtins(definition), where)
+    _check_options(definition, where)
+    _check_size("The instructions", definition.instructions.encode(), MAX_INSTRUCTIONS_BYTES, where)
+    for name in ("metadata", "model_settings"):
+        _check_size(f"The {name}", canonical_json(getattr(definition, name)), MAX_JSON_BYTES, where)
+    return Plan(
+        agent=definition.name,
+        definition_hash=content_hash(definition),
+        model=parse_model(definition.model, definition.base_url),
+        settings=ModelSettings(
+            temperature=definition.temperature,
+            max_tokens=definition.max_tokens,
+            reasoning_effort=definition.reasoning_effort,
+            thinking_budget_tokens=definition.thinking_budget_tokens,
+            timeout_ms=definition.model_timeout_ms,
+            extra=definition.model_settings,
+        ),
+        instructions=definition.instructions,
+        tools=_tool_table(definition.tools, where),
+        output=_checked_output(definition.output, where),
+        max_turns=definition.max_turns,
+        timeout_ms=definition.timeout_ms,
+        output_retries=definition.output_retries,
+        model_retry=RetryPolicy(max_attempts=definition.model_max_attempts),
+        metadata=definition.metadata,
+    )
+
+
+def plan_hash(plan: Plan) -> str:
+    """SHA-256 (hex) of the plan's canonical JSON: what executions are pinned to."""
+    return content_hash(plan)
+
+
+def _check_options(definition: AgentDefinition, where: str) -> None:
+    check_number("max_turns", definition.max_turns, 1, MAX_TURNS, where=where)
+    check_number("timeout_ms", definition.timeout_ms, 0, MAX_MS, where=where)
+    check_number("model_timeout_ms", definition.model_timeout_ms, 1, MAX_MS, where=where)
+    check_number("model_max_attempts", definition.model_max_attempts, 1, MAX_ATTEMPTS, where=where)
+    check_number("output_retries", definition.output_retries, 0, MAX_RETRIES, where=where)
+    if definition.max_tokens is not None:
+        check_number("max_tokens", definition.max_tokens, 1, MAX_COUNT, where=where)
+    if definition.thinking_budget_tokens is not None:
+        check_number("thinking_budget_tokens", definition.thinking_budget_tokens, 0, MAX_COUNT, where=where)
+    if definition.temperature is not None:
+        check_number("temperature", definition.temperature, 0, MAX_TEMPERATURE, whole=False, where=where)
+    if definition.reasoning_effort is not None:
+        check_choice("reasoning_effort", definition.reasoning_effort, EFFORTS, where)
+
+
+def _check_size(what: str, data: bytes, limit: int, where: str) -> None:
+    if len(data) > limit:
+        raise DefinitionError(
+            "E0101", f"{what} have {len(data):,} bytes; the limit is {limit:,}", where=where
+        )
+
+
+def _tool_table(tools: tuple[ToolDefinition, ...], where: str) -> dict[str, ToolPlan]:
+    if len(tools) > MAX_TOOLS:
+        raise invalid_option("tools", len(tools), f"{MAX_TOOLS} tools at most", where)
+    table: dict[str, ToolPlan] = {}
+    for tool in tools:
+        check_name(tool.name, "tool", where)
+        if tool.name in table:
+            raise DefinitionError(
+                "E0103",
+                f"Two tools have the name {tool.name!r}",
+                where=where,
+                fix="Give one of them another name.",
+            )
+        table[tool.name] = _tool_plan(tool, f"{where}, tool {tool.name!r}")
+    return table
+
+
+def _tool_plan(tool: ToolDefinition, where: str) -> ToolPlan:
+    _check_size("The texts of its description", tool.description.encode(), MAX_DESCRIPTION_BYTES, where)
+    if tool.timeout_ms is not None:
+        check_number("timeout_ms", tool.timeout_ms, 1, MAX_MS, where=where)
+    if tool.max_calls is not None:
+        check_number("max_calls", tool.max_calls, 1, MAX_COUNT, where=where)
+    _check_retry(tool.retry, where)
+    schema = tool.input_schema or NO_ARGUMENTS
+    for name, given in (("input_schema", schema), ("output_schema", tool.output_schema)):
+        _check_size(f"The words of {name}", canonical_json(given), MAX_SCHEMA_BYTES, where)
+    check_object_schema(schema, f"{where}, input_schema")
+    if tool.output_schema is not None:
+        check_schema(tool.output_schema, f"{where}, output_schema")
+    return ToolPlan(
+        spec=ToolSpec(tool.name, tool.description, schema),
+        approval_required=tool.approval_required,
+        timeout_ms=tool.timeout_ms,
+        retry=tool.retry,
+        max_calls=tool.max_calls,
+        on_unknown=tool.on_unknown,
+    )
+
+
+def _check_retry(retry: RetryPolicy, where: str) -> None:
+    check_number("retry.max_attempts", retry.max_attempts, 1, MAX_ATTEMPTS, where=where)
+    check_number("retry.delay_ms", retry.delay_ms, 0, MAX_MS, where=where)
+    check_number("retry.max_delay_ms", retry.max_delay_ms, 0, MAX_MS, where=where)
+    check_number("retry.jitter", retry.jitter, 0, 1, whole=False, where=where)
+
+
+def _checked_output(output: OutputDefinition | None, where: str) -> OutputDefinition | None:
+    if output is None:
+        return None
+    check_name(output.name, "output type", where)
+    _check_size("The words of the output schema", canonical_json(output.schema), MAX_SCHEMA_BYTES, where)
+    check_schema(output.schema, f"{where}, output schema")
+    return output
