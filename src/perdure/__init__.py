@@ -1,0 +1,138 @@
+"""Perdure: agents that survive crashes, wait for people and go on.
+
+    from perdure import Agent, run, tool
+
+This is the one public door: what is not named in `__all__` may change without notice. Each name is imported
+when it is first used, so that importing the package does no I/O, starts nothing and takes next to no time.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from perdure.agents.agent import Agent as Agent
+    from perdure.agents.context import ToolContext as ToolContext
+    from perdure.agents.results import AgentEvent as AgentEvent
+    from perdure.agents.results import AgentResult as AgentResult
+    from perdure.agents.results import AgentStatus as AgentStatus
+    from perdure.agents.results import EventType as EventType
+    from perdure.agents.results import FinishReason as FinishReason
+    from perdure.agents.results import Status as Status
+    from perdure.agents.results import TokenUsage as TokenUsage
+    from perdure.agents.tools import ToolDef as ToolDef
+    from perdure.agents.tools import tool as tool
+    from perdure.client.functions import configure as configure
+    from perdure.client.functions import deploy as deploy
+    from perdure.client.functions import deploy_async as deploy_async
+    from perdure.client.functions import plan as plan
+    from perdure.client.functions import plan_async as plan_async
+    from perdure.client.functions import resume as resume
+    from perdure.client.functions import resume_async as resume_async
+    from perdure.client.functions import run as run
+    from perdure.client.functions import run_async as run_async
+    from perdure.client.functions import serve as serve
+    from perdure.client.functions import serve_async as serve_async
+    from perdure.client.functions import shutdown as shutdown
+    from perdure.client.functions import shutdown_async as shutdown_async
+    from perdure.client.functions import start as start
+    from perdure.client.functions import start_async as start_async
+    from perdure.client.functions import stream as stream
+    from perdure.client.functions import stream_async as stream_async
+    from perdure.client.handle import AgentHandle as AgentHandle
+    from perdure.client.runtime import AgentRuntime as AgentRuntime
+    from perdure.client.runtime import Deployment as Deployment
+    from perdure.client.stream import AgentStream as AgentStream
+    from perdure.core.errors import ApiError as ApiError
+    from perdure.core.errors import ClientError as ClientError
+    from perdure.core.errors import DefinitionError as DefinitionError
+    from perdure.core.errors import ExecutionError as ExecutionError
+    from perdure.core.errors import JournalError as JournalError
+    from perdure.core.errors import ModelError as ModelError
+    from perdure.core.errors import PerdureError as PerdureError
+    from perdure.core.errors import ToolError as ToolError
+
+    __version__: str
+
+__all__ = [
+    "Agent",
+    "AgentEvent",
+    "AgentHandle",
+    "AgentResult",
+    "AgentRuntime",
+    "AgentStatus",
+    "AgentStream",
+    "ApiError",
+    "ClientError",
+    "DefinitionError",
+    "Deployment",
+    "EventType",
+    "ExecutionError",
+    "FinishReason",
+    "JournalError",
+    "ModelError",
+    "PerdureError",
+    "Status",
+    "TokenUsage",
+    "ToolContext",
+    "ToolDef",
+    "ToolError",
+    "configure",
+    "deploy",
+    "deploy_async",
+    "plan",
+    "plan_async",
+    "resume",
+    "resume_async",
+    "run",
+    "run_async",
+    "serve",
+    "serve_async",
+    "shutdown",
+    "shutdown_async",
+    "start",
+    "start_async",
+    "stream",
+    "stream_async",
+    "tool",
+]
+
+# module -> the public names behind it
+_DOORS: dict[str, tuple[str, ...]] = {
+    "perdure.agents.agent": ("Agent",),
+    "perdure.agents.context": ("ToolContext",),
+    "perdure.agents.results": (
+        *("AgentEvent", "AgentResult", "AgentStatus"),
+        *("EventType", "FinishReason", "Status", "TokenUsage"),
+    ),
+    "perdure.agents.tools": ("ToolDef", "tool"),
+    "perdure.client.functions": (
+        *("configure", "deploy", "deploy_async", "plan", "plan_async", "resume", "resume_async"),
+        *("run", "run_async", "serve", "serve_async", "shutdown", "shutdown_async"),
+        *("start", "start_async", "stream", "stream_async"),
+    ),
+    "perdure.client.handle": ("AgentHandle",),
+    "perdure.client.runtime": ("AgentRuntime", "Deployment"),
+    "perdure.client.stream": ("AgentStream",),
+    "perdure.core.errors": (
+        *("ApiError", "ClientError", "DefinitionError", "ExecutionError"),
+        *("JournalError", "ModelError", "PerdureError", "ToolError"),
+    ),
+}
+_HOMES = {name: module for module, names in _DOORS.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # a third of what the quickstart's imports would cost
+
+        value: Any = version("perdure")
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

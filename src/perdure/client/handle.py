@@ -1,0 +1,273 @@
+"""A handle: one execution, from any process that knows its id.
+
+The asynchronous methods are in `AsyncHandle`; `AgentHandle` adds the twin of each that waits.
+"""
+
+import asyncio
+import logging
+from typing import Any, Protocol
+
+from perdure.agents.agent import Agent
+from perdure.agents.results import AgentEvent, AgentResult, AgentStatus, Status
+from perdure.client.api import ApiClient
+from perdure.client.default import default_session
+from perdure.client.history import result_of
+from perdure.client.mapping import EventMapper, status_of
+from perdure.client.session import Session
+from perdure.client.stream import AgentStream
+from perdure.core.errors import ClientError, ExecutionError
+from perdure.wire.types import ApprovalAnswer, ControlBody, DecisionBody, EventRecord, ExecutionAnswer
+
+LONGEST_WAIT_MS = 25_000
+NO_WORKER_AFTER_MS = 3_000  # a worker may be starting: only then is the user told that none serves a tool
+EVENTS_PAGE = 500
+CHANNEL = "sdk"
+
+_log = logging.getLogger("perdure.client")
+
+
+class HasSession(Protocol):
+    """A runtime, as far as a handle needs it."""
+
+    @property
+    def session(self) -> Session:
+        """The server that it uses."""
+
+
+class AsyncHandle:
+    """The asynchronous half of `AgentHandle`."""
+
+    def __init__(
+        self, execution_id: str, runtime: HasSession | None = None, *, agent: Agent | None = None
+    ) -> None:
+        self.execution_id = execution_id
+        self.agent = agent
+        self._session = default_session() if runtime is None else runtime.session
+
+    async def get_status_async(self) -> AgentStatus:
+        """See `get_status`."""
+        return status_of(await (await self._api()).execution(self.execution_id))
+
+    async def join_async(self, timeout: float | None = None) -> AgentResult:  # noqa: ASYNC109 - as `join`
+        """See `join`."""
+        api = await self._api()
+        answer = await self._ended(api, timeout)
+        return result_of(answer, await self._records(api), self.agent)
+
+    async def events_async(self) -> list[AgentEvent]:
+        """See `events`."""
+        mapper = EventMapper()
+        return [event for record in await self._records(await self._api()) for event in mapper.take(record)]
+
+    async def stream_async(self, after: int = 0) -> AgentStream:
+        """See `stream`."""
+        return AgentStream(self.execution_id, self._session, self.join_async, after=after)
+
+    async def approve_async(
+        self,
+        approval_id: str | None = None,
+        *,
+        arguments: dict[str, Any] | None = None,
+        by: str | None = None,
+        reason: str = "",
+    ) -> None:
+        """See `approve`."""
+        approval = await self._approval(approval_id)
+        body = DecisionBody(
+            decision="approved",
+            effect_hash=approval.effect_hash,
+            reason=reason,
+            arguments=arguments,
+            by=by,
+            channel=CHANNEL,
+        )
+        await (await self._api()).decide(approval.approval_id, body)
+
+    async def reject_async(
+        self, reason: str = "", approval_id: str | None = None, *, by: str | None = None
+    ) -> None:
+        """See `reject`."""
+        approval = await self._approval(approval_id)
+        body = DecisionBody(
+            decision="rejected", effect_hash=approval.effect_hash, reason=reason, by=by, channel=CHANNEL
+        )
+        await (await self._api()).decide(approval.approval_id, body)
+
+    async def pause_async(self, reason: str = "") -> None:
+        """See `pause`."""
+        await (await self._api()).control(self.execution_id, "pause", ControlBody(reason))
+
+    async def resume_async(self) -> None:
+        """See `resume`."""
+        await (await self._api()).control(self.execution_id, "resume")
+
+    async def cancel_async(self, reason: str = "") -> None:
+        """See `cancel`."""
+        await (await self._api()).control(self.execution_id, "cancel", ControlBody(reason))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.execution_id!r})"
+
+    async def _api(self) -> ApiClient:
+        return (await self._session.connection()).api
+
+    async def _ended(self, api: ApiClient, timeout_s: float | None) -> ExecutionAnswer:
+        clock = self._session.clock
+        give_up_at = None if timeout_s is None else clock.monotonic() + timeout_s
+        told = False
+        wait_ms = NO_WORKER_AFTER_MS  # the first time; then as long as the server lets us
+        while True:
+            left_ms = wait_ms if give_up_at is None else round((give_up_at - clock.monotonic()) * 1000)
+            answer = await api.wait(self.execution_id, max(0, min(left_ms, wait_ms)))
+            if Status(answer.status).is_complete:
+                return answer
+            if give_up_at is not None and clock.monotonic() >= give_up_at:
+                raise _still_running(answer, timeout_s)
+            if not told and answer.status == Status.WAITING_WORKER:
+                told = True
+                _log.warning("%s", _nobody_serves(answer))
+            wait_ms = LONGEST_WAIT_MS
+
+    async def _records(self, api: ApiClient) -> list[EventRecord]:
+        records: list[EventRecord] = []
+        while True:
+            page = await api.events(self.execution_id, len(records), EVENTS_PAGE)
+            records += page.events
+            if not page.events or records[-1].seq >= page.last_seq:
+                return records
+
+    async def _approval(self, approval_id: str | None) -> ApprovalAnswer:
+        """What is decided: the one that was named, or the only one that waits."""
+        api = await self._api()
+        if approval_id is not None:
+            found = await api.approval(approval_id)
+            if found.execution_id != self.execution_id:
+                raise ExecutionError(
+                    "E0407",
+                    "The approval belongs to another execution",
+                    where=f"approval {approval_id}, execution {found.execution_id}",
+                    fix=f"Use AgentHandle({found.execution_id!r}).",
+                )
+            return found
+        pending, answer = await asyncio.gather(
+            api.approvals(self.execution_id), api.execution(self.execution_id)
+        )
+        if len(pending) == 1:
+            return pending[0]
+        if pending:
+            raise _several(self.execution_id, pending)
+        code = "E0402" if Status(answer.status).is_complete else "E0415"
+        raise ExecutionError(
+            code,
+            f"The execution waits for no approval: it is {answer.status}",
+            where=f"execution {self.execution_id}",
+        )
+
+
+class AgentHandle(AsyncHandle):
+    """One execution, from any process.
+
+    Args:
+        execution_id: of which execution.
+        runtime: which server; the default runtime's when it is None.
+        agent: the agent, for the type of its answer.
+    """
+
+    def get_status(self) -> AgentStatus:
+        """The execution as it is now, and what it waits for."""
+        return self._session.call(self.get_status_async())
+
+    def join(self, timeout: float | None = None) -> AgentResult:
+        """Wait for the end, over lost connections and restarts of the server.
+
+        Args:
+            timeout: seconds that this call waits; the execution goes on in any case.
+
+        Raises:
+            ClientError: E0705 it has not ended in *timeout* seconds.
+            ExecutionError: E0410 the answer does not fit the agent's output type.
+        """
+        return self._session.call(self.join_async(timeout))
+
+    def events(self) -> list[AgentEvent]:
+        """What has happened so far."""
+        return self._session.call(self.events_async())
+
+    def stream(self, after: int = 0) -> AgentStream:
+        """What has happened after position *after*, and then what happens."""
+        return AgentStream(self.execution_id, self._session, self.join_async, after=after)
+
+    def approve(
+        self,
+        approval_id: str | None = None,
+        *,
+        arguments: dict[str, Any] | None = None,
+        by: str | None = None,
+        reason: str = "",
+    ) -> None:
+        """Let a call run that waits for a person.
+
+        Args:
+            approval_id: which, when several wait.
+            arguments: run it with these arguments instead.
+            by: who decides, for the record; the holder of the key by default.
+            reason: for the record.
+
+        Raises:
+            ExecutionError: E0415 nothing waits; E0416 several do; E0408 it is decided; E0409 what would run is
+                not what was looked at; E0402 the execution has ended.
+            ToolError: E0305 *arguments* do not fit the tool.
+        """
+        self._session.call(self.approve_async(approval_id, arguments=arguments, by=by, reason=reason))
+
+    def reject(self, reason: str = "", approval_id: str | None = None, *, by: str | None = None) -> None:
+        """Refuse a call that waits for a person; the agent is told *reason* and goes on. Raises as `approve`."""
+        self._session.call(self.reject_async(reason, approval_id, by=by))
+
+    def pause(self, reason: str = "") -> None:
+        """Begin no new step; what is in flight may end."""
+        self._session.call(self.pause_async(reason))
+
+    def resume(self) -> None:
+        """Go on after a pause, or out of quarantine."""
+        self._session.call(self.resume_async())
+
+    def cancel(self, reason: str = "") -> None:
+        """End the execution."""
+        self._session.call(self.cancel_async(reason))
+
+
+def _still_running(answer: ExecutionAnswer, timeout_s: float | None) -> ClientError:
+    waits = "; ".join(f"{w.kind} {w.tool or w.step}" for w in answer.waits)
+    return ClientError(
+        "E0705",
+        f"The execution did not end within {timeout_s:g} s; it goes on in the server",
+        where=f"execution {answer.execution_id}",
+        why=f"It is {answer.status}" + (f", with {waits}" if waits else ""),
+        fix=f"Wait on with AgentHandle({answer.execution_id!r}).join(), from any process.",
+        execution_id=answer.execution_id,
+    )
+
+
+def _nobody_serves(answer: ExecutionAnswer) -> ExecutionError:
+    tools = sorted(
+        {f"{answer.agent}.{w.tool}" for w in answer.waits if w.kind in {"tool", "worker"} and w.tool}
+    )
+    return ExecutionError(
+        "E0312",
+        f"No worker serves {', '.join(tools) or 'a tool of this execution'}",
+        where=f"execution {answer.execution_id}",
+        fix="Run serve(agent) where its functions are; the execution waits for it.",
+    )
+
+
+def _several(execution_id: str, pending: list[ApprovalAnswer]) -> ExecutionError:
+    listed = "; ".join(f"{a.approval_id}: {a.tool}({a.arguments})" for a in pending)
+    return ExecutionError(
+        "E0416",
+        f"{len(pending)} approvals wait: say which is meant",
+        where=f"execution {execution_id}",
+        why=listed,
+        fix="Give its id: approve(approval_id=...).",
+        approvals=[a.approval_id for a in pending],
+    )
