@@ -108,7 +108,7 @@ def calls(module: ast.Module) -> Iterator[tuple[ast.expr, str]]:
     """
     known = origins(module)
     for node in ast.walk(module):
-        if isinstance(node, ast.Name | ast.Attribute):
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
             head, _, rest = dotted(node).partition(".")
             if head in known:
                 yield node, known[head] + (f".{rest}" if rest else "")
