@@ -4,10 +4,12 @@ The checks of each read see what is damaged in the rows that they meet. A damage
 question; only a check of the whole file finds that.
 """
 
+from collections.abc import Callable
+
 import apsw
 
 from perdure.core.errors import JournalError
-from perdure.engine.journal import reader
+from perdure.engine.journal import catalog, reader
 
 _MOST_FINDINGS = 100
 
@@ -18,17 +20,24 @@ def audit(db: apsw.Connection) -> list[str]:
     if findings != ["ok"]:
         return findings
     findings = []
-    for (execution_id,) in db.execute("SELECT id FROM executions ORDER BY xid"):
-        try:
-            reader.load(db, execution_id)
-            reader.events(db, execution_id, 0, None)
-        except JournalError as error:
-            findings.append(f"{error.where}: {error.why}")
-        if len(findings) >= _MOST_FINDINGS:
-            return findings
-    for (approval_id,) in db.execute("SELECT approval_id FROM approvals"):
-        try:
-            reader.approval(db, approval_id)
-        except JournalError as error:
-            findings.append(f"{error.where}: {error.why}")
-    return findings[:_MOST_FINDINGS]
+    for check, question in _CHECKS:
+        for (name,) in db.execute(question).fetchall():
+            try:
+                check(db, str(name))
+            except JournalError as error:
+                findings.append(f"{error.where}: {error.why}")
+            if len(findings) >= _MOST_FINDINGS:
+                return findings
+    return findings
+
+
+def _check_execution(db: apsw.Connection, execution_id: str) -> None:
+    reader.load(db, execution_id)
+    reader.events(db, execution_id, 0, None)
+
+
+_CHECKS: tuple[tuple[Callable[[apsw.Connection, str], object], str], ...] = (
+    (_check_execution, "SELECT id FROM executions ORDER BY xid"),
+    (reader.approval, "SELECT approval_id FROM approvals ORDER BY rowid"),
+    (catalog.get_plan, "SELECT hash FROM plans ORDER BY rowid"),
+)

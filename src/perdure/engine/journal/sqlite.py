@@ -103,12 +103,17 @@ class SqliteJournal:
         if readers is None or writer is None or lock is None:
             return
         self._readers = self._writer = None
-        try:
-            await readers.off_loop(writer.stop)
-        finally:
-            readers.close()
-            os.close(lock)
-            self._lock = None
+
+        def let_go() -> None:
+            try:
+                writer.drain()
+                readers.close()
+                writer.close()  # the last connection to close also removes the log
+            finally:
+                os.close(lock)
+                self._lock = None
+
+        await asyncio.to_thread(let_go)
 
     # Journal --------------------------------------------------------------------------------------------
 

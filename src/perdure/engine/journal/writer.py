@@ -45,7 +45,7 @@ _Item = Member | tuple[Verb, Answer] | None
 
 
 class Writer:
-    """Owns the connection *db* from `start` to the end of `stop`.
+    """Owns the connection *db* from `start` to `close`.
 
     Args:
         where: the database file, for messages.
@@ -92,10 +92,13 @@ class Writer:
         """Commits that are not yet part of a group."""
         return self._queue.qsize()
 
-    def stop(self) -> None:
-        """Write what is in the queue, end the thread, and close the connection. Call it outside the event loop."""
+    def drain(self) -> None:
+        """Write what is in the queue, then end the thread. Call it outside the event loop."""
         self._queue.put(None)
         self._thread.join()
+
+    def close(self) -> None:
+        """Copy the log into the database file and close the connection, after `drain`."""
         if not self._dead:
             self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self._db.close()
