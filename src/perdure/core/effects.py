@@ -9,7 +9,7 @@ import msgspec
 
 
 class CallModel(msgspec.Struct, frozen=True):
-    """Make this attempt of a model step."""
+    """Make this attempt of a model step; a call of the step that is running is left alone."""
 
     step: str
     attempt: int

@@ -16,6 +16,8 @@ import msgspec
 from perdure.core.messages import Message
 from perdure.core.model import FinishReason, Usage
 
+# The version of the events' meaning that a new execution begins under. It is stored in the execution's first event
+# and stays its version for ever: a change of what an old event means is guarded by it.
 EVENT_VERSION = 1
 
 
@@ -39,14 +41,17 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind"):
 
 
 class ExecutionStarted(Event, frozen=True, omit_defaults=True, tag="execution_started"):
-    """Begun; always seq 1. `deadline_ms` is wall time, None without a limit. `v`: `EVENT_VERSION`."""
+    """Begun; always seq 1. `deadline_ms` is wall time, None without a limit.
+
+    `v` is the `EVENT_VERSION` of the release that began it; absent means 1, whatever the release that reads it.
+    """
 
     BODY: ClassVar[str | None] = "input"
     agent: str
     plan_hash: str
     input: Message
     started_by: str
-    v: int = EVENT_VERSION
+    v: int = 1
     deadline_ms: int | None = None
     session_id: str | None = None
     idempotency_key: str | None = None

@@ -1,19 +1,27 @@
 """JSON Schema checks of tool arguments and answers. Pure: no schema is ever fetched.
 
+E8: a value that cannot be checked (a schema with a reference to nowhere, a number out of all bounds) does not fit.
+The model is told so as of any other problem; it is no fault of the engine.
+
 Validators are kept by the identity of the schema object: plans are cached by hash, so each schema of a running
 agent is compiled once.
 """
 
+import re
 from typing import Any
 
 import msgspec
 from jsonschema import Draft202012Validator
+from jsonschema.exceptions import UnknownType
 from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 _LIMIT = 256
 _cache: dict[int, tuple[dict[str, Any], Draft202012Validator]] = {}
 _NO_REMOTE: Registry[Any] = Registry()
 _MAX_PROBLEMS = 10
+# What the checker raises when a schema or a value is beyond it.
+_UNCHECKABLE = (Unresolvable, UnknownType, re.error, ArithmeticError, TypeError, ValueError, RecursionError)
 
 
 def _validator(schema: dict[str, Any]) -> Draft202012Validator:
@@ -29,12 +37,15 @@ def problems(schema: dict[str, Any], value: Any) -> tuple[str, ...]:
     """What is wrong with *value*, one sentence each; empty when it fits. At most ten."""
     if not schema:
         return ()
-    found = []
-    for error in _validator(schema).iter_errors(value):
-        where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.absolute_path).lstrip(".")
-        found.append(f"{where}: {error.message}"[:500] if where else error.message[:500])
-        if len(found) >= _MAX_PROBLEMS:
-            break
+    found: list[str] = []
+    try:
+        for error in _validator(schema).iter_errors(value):
+            where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.absolute_path)
+            found.append(f"{where.lstrip('.')}: {error.message}"[:500] if where else error.message[:500])
+            if len(found) >= _MAX_PROBLEMS:
+                break
+    except _UNCHECKABLE as error:
+        found.append(f"it cannot be checked against its schema ({type(error).__name__}: {error})"[:500])
     return tuple(found)
 
 
@@ -49,5 +60,5 @@ def parse_answer(text: str) -> tuple[Any, str | None]:
         return None, "the answer is empty"
     try:
         return msgspec.json.decode(body), None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         return None, f"the answer is not JSON: {error}"

@@ -187,7 +187,9 @@ def decide(draft: Draft, item: inp.Decide) -> None:
     asked = _hash(draft, step_id, tool, item.asked)
     if asked != step.effect_hash or item.effect_hash not in (None, asked):
         raise _mismatch(item, step.effect_hash or "")
-    edited = item.arguments if item.arguments is not None and item.arguments != item.asked else None
+    # By hash: Python takes 1, 1.0 and True for equal, and what a person wrote is what must run.
+    same = item.arguments is None or _hash(draft, step_id, tool, item.arguments) == asked
+    edited = None if same else item.arguments
     if edited is not None:
         _check_edit(item, step, tool, edited)
     arguments = item.asked if edited is None else edited

@@ -60,6 +60,7 @@ def _begin(draft: Draft, item: inp.Begin) -> None:
             plan_hash=item.plan_hash,
             input=item.input,
             started_by=item.started_by,
+            v=ev.EVENT_VERSION,
             deadline_ms=item.deadline_ms,
             session_id=item.session_id,
             idempotency_key=item.idempotency_key,
@@ -82,12 +83,22 @@ def advance(draft: Draft) -> None:
             where=f"agent {draft.scope.plan.agent}",
             fix="Raise max_turns, or make the task smaller.",
         )
-        partial = draft.scope.transcript.last_text
+        partial = _said(draft)
         draft.record(ev.ExecutionFailed(error, finish_reason="max_turns", partial=partial))
         return
     turn = state.turn + 1
     step = f"t{turn}.m"
     draft.record(ev.ModelRequested(step, turn), CallModel(step, 1))
+
+
+def _said(draft: Draft) -> str:
+    """The agent's last words. An answer of this very input is not in the transcript yet."""
+    transcript = draft.scope.transcript
+    for event in draft.events:
+        if isinstance(event, ev.ModelCompleted):
+            before = () if event.message.tool_calls else transcript.cut
+            return "".join((*before, event.message.text))
+    return "".join(transcript.cut) or transcript.last_text
 
 
 def effects_of(state: TurnState) -> tuple[Effect, ...]:
@@ -142,15 +153,15 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
 def _answer(draft: Draft, step: str, finish_reason: str, text: str) -> None:
     plan = draft.scope.plan
     text = "".join((*draft.scope.transcript.cut, text))
-    if finish_reason in ("content_filter", "error") and not text:
+    if finish_reason == "error" or (finish_reason == "content_filter" and not text):
         error = ev.ErrorInfo(
             "E0204",
-            "The provider withheld the answer",
+            "The provider withheld the answer, or broke it off",
             where=f"agent {plan.agent}, model {plan.model}",
             why=f"The provider ended the answer with {finish_reason}.",
             fix="Reword the prompt or the instructions, or use another model.",
         )
-        draft.record(ev.ExecutionFailed(error))
+        draft.record(ev.ExecutionFailed(error, partial=text))
         return
     if plan.output is None:
         draft.record(ev.ExecutionCompleted(text, finish_reason))
@@ -180,7 +191,7 @@ def _model_errored(draft: Draft, item: inp.ModelErrored) -> None:
     policy = draft.scope.plan.model_retry
     failures = draft.state.steps[item.step].failures + 1
     if not item.retryable or failures >= policy.max_attempts:
-        draft.record(ev.ExecutionFailed(item.error, partial=draft.scope.transcript.last_text))
+        draft.record(ev.ExecutionFailed(item.error, partial=_said(draft)))
         return
     due = retry_at(policy, failures, draft.now_ms, item.jitter, item.retry_after_ms)
     draft.record(ev.ModelFailed(item.step, item.attempt, item.error, due))
@@ -207,7 +218,7 @@ def _tick(draft: Draft, _item: inp.Tick) -> None:
             else "",
             fix="Raise timeout_seconds (waiting for people counts), or give the start a longer limit.",
         )
-        partial = draft.scope.transcript.last_text
+        partial = _said(draft)
         draft.record(ev.ExecutionFailed(error, finish_reason="timeout", partial=partial), *effects)
         return
     if state.phase == "active":

@@ -17,7 +17,8 @@ from perdure.core import events as ev
 from perdure.core.errors import ExecutionError
 from perdure.core.model import Usage
 
-STATE_VERSION = 1
+# A state has the version of the journal that it is folded from, so that I9 holds under every later release.
+STATE_VERSION = ev.EVENT_VERSION
 
 Phase = Literal["new", "active", "paused", "quarantined", "completed", "failed", "cancelled"]
 # A model step is asking, or waits to be asked again; a tool step waits for a person, for a worker
@@ -41,9 +42,9 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TurnState(msgspec.Struct, omit_defaults=True):
-    """The state of one agent's loop; stored with every commit. `shared` is the tools' state."""
+    """The state of one agent's loop; stored with every commit. `shared` is the tools' state; an absent `v` is 1."""
 
-    v: int = STATE_VERSION
+    v: int = 1
     phase: Phase = "new"
     turn: int = 0
     steps: dict[str, Step] = {}
@@ -90,7 +91,7 @@ PHASES: dict[tuple[Phase, type[ev.Event]], Phase] = {
         (phase, kind): phase
         for phase in _RUNNING
         for kind in _STEP_EVENTS
-        if phase == "active" or kind not in (ev.ModelRequested, ev.ToolStarted)
+        if phase == "active" or kind not in (ev.ModelRequested, ev.ToolStarted, ev.TimerFired)
     },
     **{(phase, ev.ExecutionQuarantined): "quarantined" for phase in ("active", "paused")},
     **{(phase, ev.ExecutionCompleted): "completed" for phase in _RUNNING},
@@ -98,25 +99,27 @@ PHASES: dict[tuple[Phase, type[ev.Event]], Phase] = {
     **{(phase, ev.ExecutionCancelled): "cancelled" for phase in _RUNNING},
 }
 
-# (status before, event) -> status after; None before: the step is not open; None after: it is settled.
-STEPS: dict[tuple[StepStatus | None, type[ev.Event]], StepStatus | None] = {
-    (None, ev.ModelRequested): "asking",
-    ("retrying", ev.ModelRequested): "asking",
-    ("asking", ev.ModelCompleted): None,
-    ("asking", ev.ModelFailed): "retrying",
-    ("asking", ev.ModelLost): "retrying",
-    (None, ev.OutputRejected): None,
-    (None, ev.ToolRefused): None,
-    (None, ev.ToolRequested): "ready",
-    (None, ev.ApprovalRequested): "approval",
-    ("ready", ev.ToolStarted): "leased",
-    ("ready", ev.TimerFired): "ready",
-    ("leased", ev.ToolCompleted): None,
-    ("leased", ev.ToolFailed): "ready",
-    ("leased", ev.ToolLost): "ready",
+# (status before, event) -> the statuses that may come of it, by what the event says. None before: the step is not
+# open; None after: it is settled.
+STEPS: dict[tuple[StepStatus | None, type[ev.Event]], tuple[StepStatus | None, ...]] = {
+    (None, ev.ModelRequested): ("asking",),
+    ("retrying", ev.ModelRequested): ("asking",),
+    ("asking", ev.ModelCompleted): (None,),
+    ("asking", ev.ModelFailed): ("retrying",),
+    ("asking", ev.ModelLost): ("retrying",),
+    (None, ev.OutputRejected): (None,),
+    (None, ev.ToolRefused): (None,),
+    (None, ev.ToolRequested): ("ready",),
+    (None, ev.ApprovalRequested): ("approval",),
+    ("ready", ev.ToolStarted): ("leased",),
+    ("ready", ev.TimerFired): ("ready",),
+    ("leased", ev.ToolCompleted): (None,),
+    ("leased", ev.ToolFailed): ("ready", None),
+    ("leased", ev.ToolLost): ("ready", None),
     # The policy `ask`: a person decides whether a call that may have taken effect runs again.
-    ("ready", ev.ApprovalRequested): "approval",
-    ("approval", ev.ApprovalDecided): None,
+    ("ready", ev.ApprovalRequested): ("approval",),
+    # Approved, a new call is requested in the event that follows; an unknown one is on offer again.
+    ("approval", ev.ApprovalDecided): (None, "ready"),
 }
 
 
@@ -130,31 +133,40 @@ def _illegal(state: TurnState, event: ev.Event, detail: str) -> ExecutionError:
     )
 
 
-def _after(state: TurnState, step_id: str, event: ev.Event) -> tuple[Step | None, StepStatus | None]:
+def _newer(what: str, version: int) -> ExecutionError:
+    return ExecutionError(
+        "E0414",
+        f"{what} has version {version}, newer than {STATE_VERSION}",
+        fix="Run the version of perdure that wrote it, or a newer one.",
+    )
+
+
+def _before(state: TurnState, step_id: str, event: ev.Event) -> Step | None:
     step = state.steps.get(step_id)
     key = (step.status if step else None, type(event))
     if key not in STEPS:
         raise _illegal(state, event, f"step {step_id} is {key[0] or 'not open'}")
-    return step, STEPS[key]
+    return step
 
 
 def _started(state: TurnState, event: ev.ExecutionStarted) -> None:
+    if event.v > STATE_VERSION:
+        raise _newer("The journal", event.v)
+    state.v = event.v
     state.deadline_ms = event.deadline_ms
     state.shared = dict(event.context or {})
     state.settled = True
 
 
 def _model_requested(state: TurnState, event: ev.ModelRequested) -> None:
-    step, status = _after(state, event.step, event)
-    if status is None:
-        raise _illegal(state, event, "a request opens a step")
+    step = _before(state, event.step, event)
     state.turn = event.turn
     state.settled = False
-    state.steps[event.step] = Step(status, event.attempt, step.failures if step else 0)
+    state.steps[event.step] = Step("asking", event.attempt, step.failures if step else 0)
 
 
 def _model_completed(state: TurnState, event: ev.ModelCompleted) -> None:
-    _after(state, event.step, event)
+    _before(state, event.step, event)
     del state.steps[event.step]
     state.usage = state.usage.plus(event.usage)
     # Calls of the same answer open their steps in the events that follow in the same commit.
@@ -162,33 +174,33 @@ def _model_completed(state: TurnState, event: ev.ModelCompleted) -> None:
 
 
 def _model_failed(state: TurnState, event: ev.ModelFailed) -> None:
-    step, _ = _after(state, event.step, event)
+    step = _before(state, event.step, event)
     failures = (step.failures if step else 0) + 1
     state.steps[event.step] = Step("retrying", event.attempt, failures, event.retry_at_ms)
 
 
 def _model_lost(state: TurnState, event: ev.ModelLost) -> None:
-    step, _ = _after(state, event.step, event)
+    step = _before(state, event.step, event)
     state.steps[event.step] = Step("retrying", event.attempt, step.failures if step else 0)
 
 
 def _output_rejected(state: TurnState, event: ev.OutputRejected) -> None:
-    _after(state, event.step, event)
+    _before(state, event.step, event)
     state.rejections += 1
 
 
 def _tool_refused(state: TurnState, event: ev.ToolRefused) -> None:
-    _after(state, event.step, event)
+    _before(state, event.step, event)
 
 
 def _tool_requested(state: TurnState, event: ev.ToolRequested) -> None:
-    _after(state, event.step, event)
+    _before(state, event.step, event)
     state.calls = {**state.calls, event.tool: state.calls.get(event.tool, 0) + 1}
     state.steps[event.step] = Step("ready", tool=event.tool, call_id=event.call_id)
 
 
 def _tool_started(state: TurnState, event: ev.ToolStarted) -> None:
-    step, _ = _after(state, event.step, event)
+    step = _before(state, event.step, event)
     if step is None or event.epoch != step.attempt + 1:
         raise _illegal(state, event, f"epoch {event.epoch} does not follow")
     state.steps[event.step] = msgspec.structs.replace(
@@ -206,7 +218,7 @@ def _fence(
 
 
 def _tool_completed(state: TurnState, event: ev.ToolCompleted) -> None:
-    step, _ = _after(state, event.step, event)
+    step = _before(state, event.step, event)
     _fence(state, step, event)
     del state.steps[event.step]
     if event.state:
@@ -214,7 +226,7 @@ def _tool_completed(state: TurnState, event: ev.ToolCompleted) -> None:
 
 
 def _tool_failed(state: TurnState, event: ev.ToolFailed) -> None:
-    step, _ = _after(state, event.step, event)
+    step = _before(state, event.step, event)
     step = _fence(state, step, event)
     if event.retry_at_ms is None:
         del state.steps[event.step]
@@ -225,7 +237,7 @@ def _tool_failed(state: TurnState, event: ev.ToolFailed) -> None:
 
 
 def _tool_lost(state: TurnState, event: ev.ToolLost) -> None:
-    step, _ = _after(state, event.step, event)
+    step = _before(state, event.step, event)
     step = _fence(state, step, event)
     if event.policy == "fail":
         del state.steps[event.step]
@@ -234,14 +246,14 @@ def _tool_lost(state: TurnState, event: ev.ToolLost) -> None:
 
 
 def _timer_fired(state: TurnState, event: ev.TimerFired) -> None:
-    step, _ = _after(state, event.step, event)
+    step = _before(state, event.step, event)
     if step is None or step.due_ms != event.due_ms:
         raise _illegal(state, event, "the timer is not set")
     state.steps[event.step] = msgspec.structs.replace(step, due_ms=None)
 
 
 def _approval_requested(state: TurnState, event: ev.ApprovalRequested) -> None:
-    step, _ = _after(state, event.step, event)
+    step = _before(state, event.step, event)
     base = step or Step("approval", tool=event.tool, call_id=event.call_id)
     state.steps[event.step] = msgspec.structs.replace(
         base,
@@ -254,7 +266,7 @@ def _approval_requested(state: TurnState, event: ev.ApprovalRequested) -> None:
 
 
 def _approval_decided(state: TurnState, event: ev.ApprovalDecided) -> None:
-    step, _ = _after(state, event.step, event)
+    step = _before(state, event.step, event)
     if step is None or step.approval_id != event.approval_id:
         raise _illegal(state, event, "I7: the decision is about another approval")
     if event.decision == "approved" and step.unknown_epoch is not None:
@@ -322,6 +334,13 @@ _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(TurnState)
 
 
+class _Versioned(msgspec.Struct):
+    v: int = 1
+
+
+_VERSION = msgspec.json.Decoder(_Versioned)
+
+
 def encode_state(state: TurnState) -> bytes:
     """The state as JSON."""
     return _ENCODER.encode(state)
@@ -333,11 +352,8 @@ def decode_state(raw: bytes) -> TurnState:
     Raises:
         ExecutionError: E0414 when it was written by a newer version.
     """
-    state = _DECODER.decode(raw)
-    if state.v > STATE_VERSION:
-        raise ExecutionError(
-            "E0414",
-            f"The state has version {state.v}, newer than {STATE_VERSION}",
-            fix="Run the version of perdure that wrote it, or a newer one.",
-        )
-    return state
+    # The version first: what a newer one added need not be decodable here.
+    version = _VERSION.decode(raw).v
+    if version > STATE_VERSION:
+        raise _newer("The state", version)
+    return _DECODER.decode(raw)
