@@ -156,9 +156,9 @@ PROVIDERS: tuple[Provider, ...] = (
     _chat("xai", "https://api.x.ai/v1", "XAI_API_KEY", "grok", "x_ai"),
     Provider(
         "huggingface",
-        "huggingface",
+        "openai_chat",  # its router speaks it; with its own library a stream's error loses its class
         extra="huggingface",
-        library=("pydantic_ai", "huggingface_hub"),
+        library=("pydantic_ai", "openai"),
         address="https://router.huggingface.co/v1",
         address_variables=("HUGGINGFACE_BASE_URL",),
         keys=(("HF_TOKEN",), ("HUGGINGFACE_API_KEY",), ("HUGGING_FACE_HUB_TOKEN",)),
@@ -203,22 +203,28 @@ class Access(msgspec.Struct, frozen=True):
 
     Attributes:
         base_url: where to call; empty when the library makes the address.
-        variables: the variables of the key that counts, of `needs` and of further settings, with their values.
+        settings: the variables of the key that counts, of `needs` and of further settings, with their values.
     """
 
     provider: Provider
     base_url: str
-    variables: dict[str, str]
+    settings: frozenset[tuple[str, str]]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables with their values."""
+        return dict(self.settings)
 
     @property
     def key(self) -> str | None:
         """The first variable of the key, which is the whole of it for all providers but AWS."""
         names = [*(n for group in self.provider.keys for n in group), *self.provider.optional_keys]
-        return next((self.variables[n] for n in names if n in self.variables), None)
+        return self.first(*names) or None
 
     def first(self, *names: str, default: str = "") -> str:
         """The first of these variables that is set."""
-        return next((self.variables[n] for n in names if n in self.variables), default)
+        variables = self.variables
+        return next((variables[n] for n in names if n in variables), default)
 
 
 def find_provider(name: str) -> Provider:
@@ -267,7 +273,7 @@ def resolve_access(
     for name in _FURTHER.get(provider.name, ()):
         if environ.get(name):
             variables.setdefault(name, environ[name])
-    return Access(provider, base_url.rstrip("/"), variables)
+    return Access(provider, base_url.rstrip("/"), frozenset(variables.items()))
 
 
 # Settings that change how a provider is called, and that nobody must give.

@@ -1,21 +1,22 @@
 """Errors of the model library as ours, by class. Imports that library: loaded only when a vendor is called.
 
-    E0205  the key was refused (401, 403)                      not retryable
-    E0206  rate limit (429), with the wait asked for           retryable; an exhausted quota is not
-    E0207  5xx, overloaded, no connection                      retryable
-    E0208  no answer in time                                   retryable
-    E0209  an answer that breaks off or cannot be understood   retryable
-    E0210  the conversation is longer than the model takes     not retryable
-    E0204  everything else that the provider, or its library, refuses
+| code  | class                                            | may succeed later              |
+|-------|--------------------------------------------------|--------------------------------|
+| E0205 | the key was refused (401, 403)                   | no                             |
+| E0206 | rate limit (429), with the wait asked for        | yes; no when a quota is used up |
+| E0207 | 5xx, overloaded, no connection                   | yes                            |
+| E0208 | no answer in time                                | yes                            |
+| E0209 | an answer that breaks off or makes no sense      | yes                            |
+| E0210 | the conversation is longer than the model takes  | no                             |
+| E0204 | anything else the provider or its library refuses | no                            |
 """
 
-from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from pydantic_ai import exceptions as lib
 
 from perdure.core.errors import ModelError
+from perdure.providers.retry_after import retry_after_ms
 
 _BODY_CHARS = 600
 _TOO_LONG = (
@@ -32,10 +33,38 @@ _TOO_LONG = (
     "max_new_tokens",
     "prompt contains",
 )
+Known = tuple[tuple[type[Exception], str], ...]
+_Outcome = tuple[str, bool, str]
+
+_OUTCOMES: dict[str, _Outcome] = {
+    "E0204": ("E0204", False, "The provider refused the request"),
+    "E0205": ("E0205", False, "The provider refused the key"),
+    "E0206": ("E0206", True, "The provider's rate limit was reached"),
+    "E0207": ("E0207", True, "The provider could not be reached, or is overloaded"),
+    "E0208": ("E0208", True, "The model did not answer in time"),
+    "E0209": ("E0209", True, "The provider's answer broke off or could not be understood"),
+    "E0210": ("E0210", False, "The conversation does not fit the model"),
+}
+_NO_QUOTA: _Outcome = ("E0206", False, "The provider's quota is used up")
+_CANNOT: _Outcome = ("E0204", False, "The request cannot be put to this provider")
+# The first class that fits; the library's errors are of several classes at once.
+_CLASSES: tuple[tuple[tuple[type[Exception], ...], _Outcome], ...] = (
+    ((lib.ModelRequestTimeout, lib.ModelTimeoutError, TimeoutError), _OUTCOMES["E0208"]),
+    ((lib.ModelContextWindowExceededError,), _OUTCOMES["E0210"]),
+    ((lib.ModelAuthenticationError,), _OUTCOMES["E0205"]),
+    ((lib.ModelQuotaExceededError,), _NO_QUOTA),
+    ((lib.ModelRateLimitError,), _OUTCOMES["E0206"]),
+    (
+        (lib.ModelConnectionError, lib.ModelUnavailableError, lib.ModelServerError, ConnectionError),
+        _OUTCOMES["E0207"],
+    ),
+    ((lib.ModelRequestRejectedError, lib.ModelHTTPError, lib.ContentFilterError), _OUTCOMES["E0204"]),
+    ((lib.UserError, NotImplementedError), _CANNOT),
+)
 _TEMPORARY = frozenset({408, 409, 425})
 
 
-def model_error(exc: Exception, *, where: str, streaming: bool, now_ms: int) -> ModelError:
+def model_error(exc: Exception, *, where: str, streaming: bool, now_ms: int, known: Known = ()) -> ModelError:
     """What *exc* is for us.
 
     Args:
@@ -43,8 +72,10 @@ def model_error(exc: Exception, *, where: str, streaming: bool, now_ms: int) -> 
         where: the model, as `provider/model`.
         streaming: whether the answer had begun: a connection that fails then is an answer cut off.
         now_ms: wall time, for a `Retry-After` that is a date.
+        known: errors of the vendor's own library that the model library lets through, with their codes.
     """
-    code, retryable, what = _classify(exc, streaming=streaming)
+    code = next((code for kind, code in known if isinstance(exc, kind)), None)
+    code, retryable, what = _OUTCOMES[code] if code else _classify(exc, streaming=streaming)
     return ModelError(
         code,
         what,
@@ -62,31 +93,20 @@ _FIXES = {
 }
 
 
-def _classify(exc: Exception, *, streaming: bool) -> tuple[str, bool, str]:
+def _classify(exc: Exception, *, streaming: bool) -> _Outcome:
     """The code, whether it may succeed later, and the sentence."""
-    if isinstance(exc, lib.ModelRequestTimeout | lib.ModelTimeoutError | TimeoutError):
-        return "E0208", True, "The model did not answer in time"
-    if isinstance(exc, lib.ModelContextWindowExceededError) or _says_too_long(exc):
-        return "E0210", False, "The conversation does not fit the model"
-    if isinstance(exc, lib.ModelAuthenticationError):
-        return "E0205", False, "The provider refused the key"
-    if isinstance(exc, lib.ModelQuotaExceededError):
-        return "E0206", False, "The provider's quota is used up"
-    if isinstance(exc, lib.ModelRateLimitError):
-        return "E0206", True, "The provider's rate limit was reached"
-    if isinstance(exc, lib.ModelConnectionError):
-        if streaming and exc.phase in (None, "read"):
-            return "E0209", True, "The provider's answer broke off"
-        return "E0207", True, "The provider could not be reached"
-    if isinstance(exc, lib.ModelUnavailableError | lib.ModelServerError):
-        return "E0207", True, "The provider is overloaded or failing"
-    if isinstance(exc, lib.ModelHTTPError) and exc.status_code in _TEMPORARY:
-        return "E0207", True, "The provider asks to try again"
-    if isinstance(exc, lib.ModelRequestRejectedError | lib.ModelHTTPError | lib.ContentFilterError):
-        return "E0204", False, "The provider refused the request"
-    if isinstance(exc, lib.UserError | NotImplementedError):
-        return "E0204", False, "The request cannot be put to this provider"
-    return "E0209", True, "The provider's answer could not be understood"
+    if _says_too_long(exc):
+        return _OUTCOMES["E0210"]
+    if streaming and isinstance(exc, lib.ModelConnectionError) and not isinstance(exc, lib.ModelTimeoutError):
+        return _OUTCOMES["E0209"]
+    found = next((outcome for kinds, outcome in _CLASSES if isinstance(exc, kinds)), _OUTCOMES["E0209"])
+    if found[0] == "E0204" and isinstance(exc, lib.ModelHTTPError) and _is_temporary(exc.status_code):
+        return _OUTCOMES["E0207"]  # a status that the library has no class for
+    return found
+
+
+def _is_temporary(status: int) -> bool:
+    return status in _TEMPORARY or status >= 500  # noqa: PLR2004 - the server's own failures
 
 
 def _says_too_long(exc: Exception) -> bool:
@@ -110,7 +130,9 @@ def _message_of(body: Any) -> str:
     """The message inside an error body, wherever the provider put it."""
     for _ in range(3):
         if isinstance(body, dict):
-            inner = next((body[k] for k in ("error", "message", "detail", "Error", "Message") if body.get(k)), None)
+            inner = next(
+                (body[k] for k in ("error", "message", "detail", "Error", "Message") if body.get(k)), None
+            )
             if inner is None:
                 break
             body = inner
@@ -124,18 +146,3 @@ def _retry_after_ms(exc: Exception, now_ms: int) -> int | None:
         return asked
     seconds = getattr(exc, "retry_after", None)  # Google says it in the body
     return None if seconds is None else int(seconds * 1000)
-
-
-def retry_after_ms(headers: Mapping[str, str], now_ms: int) -> int | None:
-    """The wait that `retry-after-ms` or `Retry-After` (seconds or a date) asks for; header names in lower case."""
-    try:
-        if "retry-after-ms" in headers:
-            return max(0, int(float(headers["retry-after-ms"])))
-        value = headers.get("retry-after")
-        if value is None:
-            return None
-        if value.strip().replace(".", "", 1).isdigit():
-            return int(float(value) * 1000)
-        return max(0, int(parsedate_to_datetime(value).timestamp() * 1000) - now_ms)
-    except (ValueError, OverflowError):
-        return None

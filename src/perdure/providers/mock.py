@@ -46,7 +46,9 @@ def check_mock(name: str) -> None:
     raise ModelError(
         "E0211",
         f"There is no mock model {name!r}",
-        fix=(f"Did you mean mock/{near[0]}? " if near else "") + "There are: " + ", ".join(map("mock/{}".format, _ENTRIES)),
+        fix=(f"Did you mean mock/{near[0]}? " if near else "")
+        + "There are: "
+        + ", ".join(map("mock/{}".format, _ENTRIES)),
     )
 
 
@@ -153,5 +155,3 @@ _ENTRIES: dict[str, Callable[[ModelRequest, int], ScriptEntry]] = {
     "script": lambda request, turn: entry_of(request.settings.extra, turn),
     "support": lambda request, _turn: support_entry(request.messages, request.tools),
 }
-
-

@@ -49,7 +49,9 @@ def _of_type(schema: dict[str, Any], root: dict[str, Any], name: str, depth: int
             properties = schema.get("properties", {})
             return {k: _value(properties.get(k), root, k, depth + 1) for k in schema.get("required", ())}
         case "array":
-            return [_value(schema.get("items"), root, name, depth + 1) for _ in range(schema.get("minItems", 0))]
+            return [
+                _value(schema.get("items"), root, name, depth + 1) for _ in range(schema.get("minItems", 0))
+            ]
         case "integer" | "number":
             return schema.get("minimum", 1)
         case "boolean":

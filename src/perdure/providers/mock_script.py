@@ -196,5 +196,8 @@ def latest_result(messages: list[Message], tool: str) -> ToolResultPart | None:
 
 def _bad(index: int, why: str) -> ModelError:
     return ModelError(
-        "E0211", f"Entry {index} of the mock model's script is wrong", why=f"{why[0].upper()}{why[1:]}.", fix=_FIX
+        "E0211",
+        f"Entry {index} of the mock model's script is wrong",
+        why=f"{why[0].upper()}{why[1:]}.",
+        fix=_FIX,
     )

@@ -30,11 +30,15 @@ def support_entry(messages: list[Message], tools: tuple[ToolSpec, ...]) -> Scrip
 
     first = [n for n in ("lookup_order", "check_policy") if n in offered and n not in results]
     if first:
-        return ScriptEntry(tool_calls=tuple(ScriptCall(n, _arguments(offered[n], order, None)) for n in first))
+        return ScriptEntry(
+            tool_calls=tuple(ScriptCall(n, _arguments(offered[n], order, None)) for n in first)
+        )
     facts = [results[n].result for n in ("check_policy", "lookup_order") if n in results]
     amount = _find(facts, _AMOUNTS)
     if _find(facts, _REFUSALS) is False:
-        return _say(f"I am sorry: order {order} cannot be refunded under our policy. Is there anything else I can do?")
+        return _say(
+            f"I am sorry: order {order} cannot be refunded under our policy. Is there anything else I can do?"
+        )
     if "refund" in offered and "refund" not in results:
         return ScriptEntry(tool_calls=(ScriptCall("refund", _arguments(offered["refund"], order, amount)),))
     return _say(_answer(order, amount, results.get("refund")))

@@ -2,7 +2,7 @@
 
 Importing it imports no vendor's library and not the model library: a wire is imported, in a thread, when the first
 call over it is made, because such an import takes one to three seconds. The connection that comes out of it is kept
-for the provider and its address until `aclose`.
+until `aclose`; a key that changed in the environment makes a new one.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ class ProviderModels:
         self._environ = environ
         self._clock = clock
         self._base_urls = {find_provider(name).name: url for name, url in (base_urls or {}).items()}
-        self._wires: dict[tuple[str, str], Wire] = {}
+        self._wires: dict[Access, Wire] = {}
         self._connecting = asyncio.Lock()
 
     def check(self, ref: ModelRef) -> None:
@@ -71,7 +71,7 @@ class ProviderModels:
         if provider.wire == "mock":
             return await complete_mock(request, on_delta)
         access = self._access(provider, request.model)
-        wire = self._wires.get((provider.name, access.base_url)) or await self._connect(access, request.model)
+        wire = self._wires.get(access) or await self._connect(access, request.model)
         return await wire.complete(request, on_delta)
 
     async def aclose(self) -> None:
@@ -87,11 +87,10 @@ class ProviderModels:
         return access
 
     async def _connect(self, access: Access, ref: ModelRef) -> Wire:
-        key = (access.provider.name, access.base_url)
         async with self._connecting:
-            if key not in self._wires:
-                self._wires[key] = await asyncio.to_thread(_connect, access, ref, self._clock.now_ms)
-            return self._wires[key]
+            if access not in self._wires:
+                self._wires[access] = await asyncio.to_thread(_connect, access, ref, self._clock.now_ms)
+            return self._wires[access]
 
 
 def _connect(access: Access, ref: ModelRef, now_ms: Callable[[], int]) -> Wire:
@@ -99,14 +98,18 @@ def _connect(access: Access, ref: ModelRef, now_ms: Callable[[], int]) -> Wire:
     try:
         module = importlib.import_module(f"perdure.providers.wires.{access.provider.wire}")
         wire: Wire = module.connect(access, now_ms)
-    except Exception as exc:  # noqa: BLE001 - a broken library or credential file may raise anything
+    except Exception as exc:  # a broken library or credential file may raise anything
         raise ModelError(
             "E0204",
             f"The library for {access.provider.name} cannot be used",
             where=str(ref),
             why=f"{type(exc).__name__}: {exc}",
             fix="Check the variables of this provider in docs/models.md"
-            + (f", and its library: pip install -U 'perdure[{access.provider.extra}]'" if access.provider.extra else "")
+            + (
+                f", and its library: pip install -U 'perdure[{access.provider.extra}]'"
+                if access.provider.extra
+                else ""
+            )
             + ".",
         ) from exc
     return wire

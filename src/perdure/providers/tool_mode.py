@@ -92,7 +92,9 @@ def read_json_reply(reply: ModelReply, turn: int, *, structured: bool) -> ModelR
     if isinstance(value.get("tool"), str):
         arguments = value.get("arguments")
         good = arguments if isinstance(arguments, dict) else None
-        call = ToolCallPart(f"call_{turn}_0", value["tool"], good, None if good is not None else _json(arguments))
+        call = ToolCallPart(
+            f"call_{turn}_0", value["tool"], good, None if good is not None else _json(arguments)
+        )
         return _with_part(reply, call, "tool_calls")
     if "answer" in value:
         answer = value["answer"]

@@ -40,7 +40,11 @@ from perdure.providers.identity import IdentityCache
 # of it goes to a provider.
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
-_URLS = {"image": ImageUrl, "audio": AudioUrl, "video": VideoUrl}
+_URLS: dict[str, type[ImageUrl | AudioUrl | VideoUrl]] = {
+    "image": ImageUrl,
+    "audio": AudioUrl,
+    "video": VideoUrl,
+}
 
 
 class Translator:
@@ -97,6 +101,7 @@ def _tool_return(part: ours.ToolResultPart) -> ToolReturnPart:
 def _media(part: ours.MediaPart) -> UserContent:
     if part.data is not None:
         return BinaryContent.from_data_uri(f"data:{part.media_type};base64,{part.data}")
+    kind: type[ImageUrl | AudioUrl | VideoUrl | DocumentUrl]
     kind = _URLS.get(part.media_type.partition("/")[0], DocumentUrl)
     return kind(part.url or "", media_type=part.media_type)
 
@@ -106,12 +111,12 @@ def _response(message: ours.Message) -> ModelResponse:
     provider = None
     for part in message.parts:
         details = getattr(part, "details", None) or {}
-        own = {
+        own: dict[str, Any] = {
             "id": details.get("id"),
             "provider_name": details.get("provider"),
             "provider_details": details.get("data"),
         }
-        provider = provider or own["provider_name"]
+        provider = provider or details.get("provider")
         if isinstance(part, ours.TextPart):
             parts.append(TextPart(part.text, **own))
         elif isinstance(part, ours.ReasoningPart):
@@ -132,7 +137,9 @@ def from_library(response: ModelResponse) -> ours.Message:
 def _part(part: Any) -> ours.Part | None:
     match part:
         case TextPart():
-            return ours.TextPart(part.content, _details(part)) if part.content or part.provider_details else None
+            return (
+                ours.TextPart(part.content, _details(part)) if part.content or part.provider_details else None
+            )
         case ThinkingPart():
             return ours.ReasoningPart(part.content, part.signature, _details(part, bool(part.signature)))
         case ToolCallPart():

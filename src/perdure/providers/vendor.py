@@ -7,7 +7,7 @@ library: loaded only when a vendor is called.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from pydantic_ai.direct import model_request_stream
@@ -26,10 +26,11 @@ from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
 from pydantic_ai.output import OutputObjectDefinition
 
 from perdure.core.errors import ModelError
-from perdure.core.model import Delta, FinishReason, ModelReply, ModelRequest, ModelSettings, Usage
+from perdure.core.model import Delta, FinishReason, ModelReply, ModelRequest, Usage
 from perdure.providers import tool_mode
-from perdure.providers.failures import model_error
+from perdure.providers.failures import Known, model_error
 from perdure.providers.translate import Translator, from_library
+from perdure.providers.tuning import VendorTuning
 
 OnDelta = Callable[[Delta], None]
 
@@ -61,26 +62,6 @@ _FINISH: dict[str | None, FinishReason] = {
 _MAX_MODELS = 256
 
 
-class Tuning(Protocol):
-    """What differs between wires besides the protocol itself.
-
-    Attributes:
-        prefixes: settings whose names begin so are this vendor's.
-        free: whether other settings go into the request's body as they are.
-        retries: whether the wire understands the setting that switches retries off.
-    """
-
-    prefixes: tuple[str, ...]
-    free: bool
-    retries: bool
-
-    def reasoning(self, settings: ModelSettings) -> dict[str, Any]:
-        """The library's settings for our reasoning settings."""
-
-    def native_schema(self, profile: dict[str, Any], *, has_tools: bool) -> bool:
-        """Whether the provider itself can hold the answer to a JSON Schema in this request."""
-
-
 class VendorWire:
     """A connection to one provider at one address: its models share a client."""
 
@@ -88,13 +69,15 @@ class VendorWire:
         self,
         build: Callable[[str], Model[Any]],
         close: Callable[[], Awaitable[None]],
-        tuning: Tuning,
+        tuning: VendorTuning,
         now_ms: Callable[[], int],
+        known: Known = (),
     ) -> None:
         self._build = build
         self._close = close
         self._tuning = tuning
         self._now_ms = now_ms
+        self._known = known
         self._models: dict[str, Model[Any]] = {}
         self._translator = Translator()
 
@@ -121,9 +104,13 @@ class VendorWire:
                 response = await self._stream(request, on_delta, progress)
         except ModelError:
             raise
-        except Exception as exc:  # noqa: BLE001 - the boundary to the vendors' libraries: nothing of theirs crosses
+        except Exception as exc:  # the boundary to the vendors' libraries: nothing of theirs crosses
             raise model_error(
-                exc, where=str(request.model), streaming=progress.streaming, now_ms=self._now_ms()
+                exc,
+                where=str(request.model),
+                streaming=progress.streaming,
+                now_ms=self._now_ms(),
+                known=self._known,
             ) from exc
         return _reply(response)
 
@@ -183,7 +170,9 @@ class VendorWire:
             elif self._tuning.free:
                 body[name] = value
             else:
-                raise _bad_setting(request, name, f"Its own settings begin with {', '.join(self._tuning.prefixes)}.")
+                raise _bad_setting(
+                    request, name, f"Its own settings begin with {', '.join(self._tuning.prefixes)}."
+                )
         if body:
             result["extra_body"] = {**result.get("extra_body", {}), **body}
         return result

@@ -9,8 +9,8 @@ from pydantic_ai.providers.anthropic import AnthropicProvider
 
 from perdure.core.model import ModelSettings
 from perdure.providers.catalogue import Access
+from perdure.providers.tuning import VendorTuning, http_client
 from perdure.providers.vendor import VendorWire
-from perdure.providers.wires.tuning import VendorTuning, http_client
 
 
 class _Tuning(VendorTuning, frozen=True):

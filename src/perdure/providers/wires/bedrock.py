@@ -4,17 +4,18 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio.to_thread
-import boto3
-from botocore.config import Config
-from botocore.session import Session
-from botocore.tokens import FrozenAuthToken
+import boto3  # type: ignore[import-untyped]
+from botocore.config import Config  # type: ignore[import-untyped]
+from botocore.exceptions import CredentialRetrievalError, NoCredentialsError, TokenRetrievalError  # type: ignore[import-untyped]
+from botocore.session import Session  # type: ignore[import-untyped]
+from botocore.tokens import FrozenAuthToken  # type: ignore[import-untyped]
 from pydantic_ai.models.bedrock import BedrockConverseModel
 from pydantic_ai.providers.bedrock import BedrockProvider
 
 from perdure.core.model import ModelSettings
 from perdure.providers.catalogue import Access
+from perdure.providers.tuning import CONNECT_SECONDS, MAX_IDLE_CONNECTIONS, READ_SECONDS, VendorTuning
 from perdure.providers.vendor import VendorWire
-from perdure.providers.wires.tuning import CONNECT_SECONDS, MAX_IDLE_CONNECTIONS, READ_SECONDS, VendorTuning
 
 
 class _Tuning(VendorTuning, frozen=True):
@@ -49,8 +50,14 @@ def connect(access: Access, now_ms: Callable[[], int]) -> VendorWire:
     async def close() -> None:
         await anyio.to_thread.run_sync(client.close)
 
+    # A profile or a role is looked up on the way to the call.
+    known = tuple(
+        (kind, "E0205") for kind in (NoCredentialsError, CredentialRetrievalError, TokenRetrievalError)
+    )
     tuning = _Tuning(("bedrock_",), retries=False)
-    return VendorWire(lambda name: BedrockConverseModel(name, provider=provider), close, tuning, now_ms)
+    return VendorWire(
+        lambda name: BedrockConverseModel(name, provider=provider), close, tuning, now_ms, known
+    )
 
 
 def _client(access: Access) -> Any:

@@ -8,8 +8,8 @@ from pydantic_ai.models.cohere import CohereModel
 from pydantic_ai.providers.cohere import CohereProvider
 
 from perdure.providers.catalogue import Access
+from perdure.providers.tuning import CONNECT_SECONDS, READ_SECONDS, VendorTuning
 from perdure.providers.vendor import VendorWire
-from perdure.providers.wires.tuning import CONNECT_SECONDS, READ_SECONDS, VendorTuning
 
 
 def connect(access: Access, now_ms: Callable[[], int]) -> VendorWire:

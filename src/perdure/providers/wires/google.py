@@ -1,18 +1,23 @@
 """Google's generateContent: the Gemini API with a key, and Vertex AI with a service account."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import google.auth
-import google.auth.credentials
+from google.auth import identity_pool
+from google.auth.credentials import Credentials
+from google.auth.exceptions import GoogleAuthError, TransportError
+from google.oauth2 import credentials as oauth2_credentials
+from google.oauth2 import service_account
 from pydantic_ai.models.google import GoogleModel
 from pydantic_ai.providers.google import GoogleProvider
 from pydantic_ai.providers.google_cloud import GoogleCloudProvider
 
 from perdure.core.model import ModelSettings
 from perdure.providers.catalogue import Access
+from perdure.providers.tuning import VendorTuning, http_client
 from perdure.providers.vendor import VendorWire
-from perdure.providers.wires.tuning import VendorTuning, http_client
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _DEFAULT_LOCATION = "global"
@@ -46,11 +51,25 @@ def connect(access: Access, now_ms: Callable[[], int]) -> VendorWire:
         )
     else:
         provider = GoogleProvider(api_key=access.key, base_url=access.base_url, http_client=http)
+    # A token is fetched on the way to the call.
+    known = ((TransportError, "E0207"), (GoogleAuthError, "E0205"))
     tuning = _Tuning(("google_",))
-    return VendorWire(lambda name: GoogleModel(name, provider=provider), http.aclose, tuning, now_ms)
+    return VendorWire(lambda name: GoogleModel(name, provider=provider), http.aclose, tuning, now_ms, known)
 
 
-def _credentials(path: str) -> google.auth.credentials.Credentials:
-    """The credentials in a file: a service account, a workload identity or a user's own."""
-    credentials, _project = google.auth.load_credentials_from_file(path, scopes=list(_SCOPES))
+def _credentials(path: str) -> Credentials:
+    """The credentials in a file: a service account, a workload identity or a user's own.
+
+    Each kind by its own loader: the general one takes any kind from any source.
+    """
+    info = json.loads(Path(path).read_bytes())
+    loaders: dict[str, Callable[..., Any]] = {
+        "service_account": service_account.Credentials.from_service_account_info,
+        "authorized_user": oauth2_credentials.Credentials.from_authorized_user_info,
+        "external_account": identity_pool.Credentials.from_info,
+    }
+    kind = info.get("type")
+    if kind not in loaders:
+        raise ValueError(f"{path} holds credentials of the kind {kind!r}; usable are {', '.join(loaders)}")
+    credentials: Credentials = loaders[kind](info, scopes=list(_SCOPES))
     return credentials

@@ -7,8 +7,8 @@ from pydantic_ai.models.mistral import MistralModel
 from pydantic_ai.providers.mistral import MistralProvider
 
 from perdure.providers.catalogue import Access
+from perdure.providers.tuning import VendorTuning, http_client
 from perdure.providers.vendor import VendorWire
-from perdure.providers.wires.tuning import VendorTuning, http_client
 
 
 def connect(access: Access, now_ms: Callable[[], int]) -> VendorWire:

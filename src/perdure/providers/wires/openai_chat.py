@@ -1,4 +1,8 @@
-"""OpenAI's chat completions: OpenAI, Azure, DeepSeek, xAI, Perplexity, Ollama and any compatible server."""
+"""OpenAI's chat completions: OpenAI, Azure, DeepSeek, xAI, Perplexity, Ollama, Hugging Face, any compatible server.
+
+Hugging Face's router has a library of its own, which is not used: with `huggingface_hub` 1.16 an error of a streamed
+call cannot be read (its class is lost), and every streamed call leaves an entry in the client until it is closed.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,8 +23,8 @@ from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 
 from perdure.core.model import ModelSettings
 from perdure.providers.catalogue import Access
+from perdure.providers.tuning import VendorTuning, effort, http_client
 from perdure.providers.vendor import VendorWire
-from perdure.providers.wires.tuning import VendorTuning, effort, http_client
 
 AZURE_API_VERSION = "2024-10-21"
 _NO_KEY = "not-needed"  # the client insists on one; a server without keys ignores it
@@ -30,7 +34,7 @@ _CUT = OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
 # Servers that know `max_tokens` only.
 _OLD_LIMIT = OpenAIModelProfile(openai_chat_supports_max_completion_tokens=False)
 # A grammar for the answer shuts out tool calls in these.
-_ONE_OR_THE_OTHER = frozenset({"ollama", "openai_compatible"})
+_ONE_OR_THE_OTHER = frozenset({"ollama", "openai_compatible", "huggingface"})
 
 
 class _ChatTuning(VendorTuning, frozen=True):
@@ -93,6 +97,6 @@ def _profile(name: str, model: str) -> Any:
             return merge_profile(grok_model_profile(model), _CUT)
         case "perplexity":
             return merge_profile(_CUT, _OLD_LIMIT, OpenAIModelProfile(supports_json_schema_output=True))
-        case "ollama" | "openai_compatible":
+        case "ollama" | "openai_compatible" | "huggingface":
             return merge_profile(_CUT, _OLD_LIMIT)
     return _CUT

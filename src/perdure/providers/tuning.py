@@ -20,9 +20,7 @@ def http_client() -> httpx2.AsyncClient:
     """A client with our limits; whoever makes it closes it."""
     return httpx2.AsyncClient(
         timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
-        limits=httpx2.Limits(
-            max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE_CONNECTIONS
-        ),
+        limits=httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE_CONNECTIONS),
     )
 
 
@@ -34,7 +32,15 @@ def effort(settings: ModelSettings) -> str | None:
 
 
 class VendorTuning(msgspec.Struct, frozen=True):
-    """The tuning of a vendor with nothing special; see `vendor.Tuning`."""
+    """What differs between vendors besides the protocol itself; this class is one with nothing special.
+
+    Attributes:
+        prefixes: settings whose names begin so are this vendor's.
+        free: whether other settings go into the request's body as they are.
+        retries: whether the wire understands the setting that switches its retries off.
+        schema: whether the provider itself can hold a streamed answer to a JSON Schema.
+        schema_with_tools: whether it can do so while tools are offered.
+    """
 
     prefixes: tuple[str, ...]
     free: bool = False
