@@ -1,0 +1,173 @@
+"""The view for programs, logs and pipes: one line for each event, no colours, nothing that moves.
+
+    14:02:11    5  tool       lookup_order started (attempt 1) on w1
+
+Time of day in the reader's zone, `seq`, the subject, what happened. Deltas give no line: the whole text comes
+with the event that records it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from perdure.cli import text
+from perdure.cli.times import clock_time
+from perdure.cli.view import View
+from perdure.core import events as ev
+from perdure.wire.types import EventRecord
+
+LIMIT = 400
+
+
+def event_line(view: View, record: EventRecord) -> str:
+    """The line of an event that *view* has just been given."""
+    try:
+        event = msgspec.convert(record.event, ev.AnyEvent)
+    except msgspec.ValidationError:
+        subject = text.line(str(record.event.get("kind", "unknown")))
+        words = text.compact({k: v for k, v in record.event.items() if k != "kind"}, LIMIT)
+    else:
+        subject, words = _WORDS[type(event)](view, event)
+    return f"{clock_time(record.at_ms)} {record.seq:>4}  {subject:<10} {words}".rstrip()
+
+
+def error_words(error: ev.ErrorInfo) -> str:
+    """An error on one line, with its code."""
+    words = f"[{error.code}] {error.what}" + (f": {error.why}" if error.why else "")
+    return text.line(words, LIMIT)
+
+
+def _name(view: View, step: str) -> str:
+    node = view.node(step)
+    return text.line(node.name if node else step, 80)
+
+
+def _retry(at_ms: int | None) -> str:
+    return "given up" if at_ms is None else f"tried again at {clock_time(at_ms)}"
+
+
+def _by(by: str, reason: str) -> str:
+    return f"by {text.line(by, 80)}" + (f": {text.line(reason, LIMIT)}" if reason else "")
+
+
+def _started(view: View, e: ev.ExecutionStarted) -> tuple[str, str]:
+    return (
+        "execution",
+        f"{view.execution_id} started: {text.line(e.agent)} {text.line(e.input.text, LIMIT)!s}",
+    )
+
+
+def _paused(_view: View, e: ev.ExecutionPaused) -> tuple[str, str]:
+    return "execution", f"paused {_by(e.by, e.reason)}"
+
+
+def _resumed(_view: View, e: ev.ExecutionResumed) -> tuple[str, str]:
+    return "execution", f"resumed {_by(e.by, '')}"
+
+
+def _completed(_view: View, e: ev.ExecutionCompleted) -> tuple[str, str]:
+    answer = text.line(e.output, LIMIT) if isinstance(e.output, str) else text.compact(e.output, LIMIT)
+    return "execution", f"completed: {answer}"
+
+
+def _failed(_view: View, e: ev.ExecutionFailed) -> tuple[str, str]:
+    return "execution", f"failed ({text.line(e.finish_reason)}): {error_words(e.error)}"
+
+
+def _cancelled(_view: View, e: ev.ExecutionCancelled) -> tuple[str, str]:
+    return "execution", f"cancelled {_by(e.by, e.reason)}"
+
+
+def _quarantined(_view: View, e: ev.ExecutionQuarantined) -> tuple[str, str]:
+    return "execution", f"quarantined: {error_words(e.error)}"
+
+
+def _model_requested(_view: View, e: ev.ModelRequested) -> tuple[str, str]:
+    again = f" (attempt {e.attempt})" if e.attempt > 1 else ""
+    return "model", f"turn {e.turn} asked{again}"
+
+
+def _model_completed(_view: View, e: ev.ModelCompleted) -> tuple[str, str]:
+    said = [f'says "{text.line(e.message.text, LIMIT)}"'] if e.message.text else []
+    calls = ", ".join(text.line(c.tool, 80) for c in e.message.tool_calls)
+    said += [f"calls {calls}"] if calls else []
+    tokens = f"{text.count(e.usage.total_tokens)} tokens"
+    return "model", f"{text.line(e.model, 80)} {'; '.join(said)} ({tokens}, {text.duration(e.duration_ms)})"
+
+
+def _model_failed(_view: View, e: ev.ModelFailed) -> tuple[str, str]:
+    return "model", f"attempt {e.attempt} failed, {_retry(e.retry_at_ms)}: {error_words(e.error)}"
+
+
+def _model_lost(_view: View, e: ev.ModelLost) -> tuple[str, str]:
+    return "model", f"attempt {e.attempt} was lost, asked again: {text.line(e.reason, LIMIT)}"
+
+
+def _output_rejected(_view: View, e: ev.OutputRejected) -> tuple[str, str]:
+    return "model", f"the answer does not fit the output type: {text.line('; '.join(e.errors), LIMIT)}"
+
+
+def _tool_requested(_view: View, e: ev.ToolRequested) -> tuple[str, str]:
+    return "tool", f"{text.line(e.tool, 80)} asked for: {text.compact(e.arguments, LIMIT)}"
+
+
+def _tool_refused(_view: View, e: ev.ToolRefused) -> tuple[str, str]:
+    return "tool", f"{text.line(e.tool, 80)} not run: {error_words(e.error)}"
+
+
+def _tool_started(view: View, e: ev.ToolStarted) -> tuple[str, str]:
+    return "tool", f"{_name(view, e.step)} started (attempt {e.epoch}) on {text.line(e.worker, 80)}"
+
+
+def _tool_completed(view: View, e: ev.ToolCompleted) -> tuple[str, str]:
+    took = f" ({text.duration(e.duration_ms)})" if e.duration_ms else ""
+    return "tool", f"{_name(view, e.step)} gave {text.compact(e.result, LIMIT)}{took}"
+
+
+def _tool_failed(view: View, e: ev.ToolFailed) -> tuple[str, str]:
+    words = f"attempt {e.epoch} failed, {_retry(e.retry_at_ms)}: {error_words(e.error)}"
+    return "tool", f"{_name(view, e.step)} {words}"
+
+
+def _tool_lost(view: View, e: ev.ToolLost) -> tuple[str, str]:
+    then = {"retry": "offered again", "ask": "a person is asked", "fail": "not tried again"}[e.policy]
+    return "tool", f"{_name(view, e.step)} attempt {e.epoch} was lost, {then}: {text.line(e.reason, LIMIT)}"
+
+
+def _timer_fired(view: View, e: ev.TimerFired) -> tuple[str, str]:
+    return "tool", f"{_name(view, e.step)} offered again"
+
+
+def _approval_requested(_view: View, e: ev.ApprovalRequested) -> tuple[str, str]:
+    return "approval", f"{e.approval_id} waits: {text.line(e.tool, 80)} {text.compact(e.arguments)}"
+
+
+def _approval_decided(_view: View, e: ev.ApprovalDecided) -> tuple[str, str]:
+    edited = f" with edited arguments {text.compact(e.arguments)}" if e.arguments is not None else ""
+    return "approval", f"{e.approval_id} {e.decision}{edited} {_by(e.by, e.reason)} ({text.line(e.channel)})"
+
+
+_WORDS: dict[type[Any], Callable[[View, Any], tuple[str, str]]] = {
+    ev.ExecutionStarted: _started,
+    ev.ExecutionPaused: _paused,
+    ev.ExecutionResumed: _resumed,
+    ev.ExecutionCompleted: _completed,
+    ev.ExecutionFailed: _failed,
+    ev.ExecutionCancelled: _cancelled,
+    ev.ExecutionQuarantined: _quarantined,
+    ev.ModelRequested: _model_requested,
+    ev.ModelCompleted: _model_completed,
+    ev.ModelFailed: _model_failed,
+    ev.ModelLost: _model_lost,
+    ev.OutputRejected: _output_rejected,
+    ev.ToolRequested: _tool_requested,
+    ev.ToolRefused: _tool_refused,
+    ev.ToolStarted: _tool_started,
+    ev.ToolCompleted: _tool_completed,
+    ev.ToolFailed: _tool_failed,
+    ev.ToolLost: _tool_lost,
+    ev.TimerFired: _timer_fired,
+    ev.ApprovalRequested: _approval_requested,
+    ev.ApprovalDecided: _approval_decided,
+}

@@ -1,0 +1,425 @@
+"""What a reader sees of an execution: a pure reduction of its events and deltas to a tree.
+
+`View.apply` is handed the records of the event stream one after the other and keeps the tree of turns: each turn
+is one model step and the tool steps that it asked for. There is no clock here: what is still going on is shown
+with the time that the renderer brings. Two renderers read the view, `render` (the live tree) and `plain` (one
+line per event).
+
+A record of a kind that this release does not know changes nothing but `seq` and `unknown`, and a record at or
+below `seq` is ignored: a stream that begins again from an earlier place does no harm.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from perdure.core import events as ev
+from perdure.core.messages import ReasoningPart
+from perdure.core.model import Usage
+from perdure.wire.types import DeltaRecord, EventRecord
+
+NodeState = Literal["queued", "running", "approval", "retry", "done", "failed", "refused", "rejected"]
+SETTLED: frozenset[str] = frozenset({"done", "failed", "refused", "rejected"})
+
+
+@dataclass
+class Streamed:
+    """A text in flight: the pieces of one attempt, joined at their offsets.
+
+    A reader who came late lacks the beginning; `base` is the offset of the first character that is here.
+    """
+
+    attempt: int = 0
+    base: int = 0
+    text: str = ""
+
+    def add(self, delta: DeltaRecord) -> None:
+        """Join a piece; a higher attempt begins anew, and a piece of an earlier one is dropped."""
+        if delta.attempt < self.attempt:
+            return
+        if delta.attempt > self.attempt:
+            self.attempt, self.base, self.text = delta.attempt, delta.offset, ""
+        at = delta.offset - self.base
+        if 0 <= at <= len(self.text):
+            # A piece that was sent twice must not shorten what is here already.
+            self.text = self.text[:at] + delta.text + self.text[at + len(delta.text) :]
+        else:
+            self.base, self.text = delta.offset, delta.text
+
+
+@dataclass
+class Failure:
+    """An attempt that did not succeed."""
+
+    attempt: int
+    at_ms: int
+    error: ev.ErrorInfo
+
+
+@dataclass
+class Approval:
+    """What a person is or was asked about a call."""
+
+    approval_id: str
+    effect_hash: str
+    arguments: dict[str, Any]
+    requested_ms: int
+    unknown_epoch: int | None = None
+    decision: str | None = None
+    by: str = ""
+    channel: str = ""
+    reason: str = ""
+    edited: bool = False
+    decided_ms: int | None = None
+
+
+@dataclass
+class Node:
+    """One step: the model call of a turn, or a tool call.
+
+    Attributes:
+        since_ms: when the step entered its state.
+        attempts: how often it was begun.
+        lost: attempts whose server or worker fell silent.
+        approvals: the questions to a person, in order; the last one may be open.
+    """
+
+    step: str
+    kind: Literal["model", "tool"]
+    name: str
+    state: NodeState
+    since_ms: int
+    began_ms: int | None = None
+    ended_ms: int | None = None
+    attempts: int = 0
+    lost: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    arguments: dict[str, Any] | None = None
+    result: Any = None
+    error: ev.ErrorInfo | None = None
+    retry_at_ms: int | None = None
+    worker: str = ""
+    key: str = ""
+    usage: Usage = field(default_factory=Usage)
+    finish_reason: str = ""
+    text: Streamed = field(default_factory=Streamed)
+    reasoning: Streamed = field(default_factory=Streamed)
+    output_errors: tuple[str, ...] = ()
+    approvals: list[Approval] = field(default_factory=list)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the step has its result."""
+        return self.state in SETTLED
+
+    @property
+    def open_approval(self) -> Approval | None:
+        """The question that waits for an answer, if there is one."""
+        last = self.approvals[-1] if self.approvals else None
+        return last if last and last.decision is None else None
+
+    def enter(self, state: NodeState, at_ms: int) -> None:
+        """Change the state."""
+        self.state, self.since_ms = state, at_ms
+        if state in SETTLED:
+            self.ended_ms = at_ms
+
+
+@dataclass
+class Turn:
+    """One pass of the loop: the model step, then its tool steps in the order in which they appeared."""
+
+    number: int
+    model: Node | None = None
+    tools: list[Node] = field(default_factory=list)
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All steps of the turn."""
+        return ([self.model] if self.model else []) + self.tools
+
+
+@dataclass
+class View:
+    """An execution as far as its records have been seen.
+
+    Attributes:
+        seq: of the last event applied.
+        ending: completed, failed or cancelled; None while it goes on.
+        halted: paused or quarantined; None otherwise.
+        output: the answer, once `ending` is completed.
+        partial: the last text of an agent that failed.
+        unknown: how many events were of a kind that this release does not know.
+    """
+
+    execution_id: str
+    seq: int = 0
+    agent: str = ""
+    prompt: str = ""
+    started_by: str = ""
+    started_ms: int | None = None
+    ended_ms: int | None = None
+    ending: Literal["completed", "failed", "cancelled"] | None = None
+    halted: Literal["paused", "quarantined"] | None = None
+    halted_by: str = ""
+    reason: str = ""
+    finish_reason: str = ""
+    output: Any = None
+    partial: str = ""
+    error: ev.ErrorInfo | None = None
+    usage: Usage = field(default_factory=Usage)
+    turns: list[Turn] = field(default_factory=list)
+    unknown: int = 0
+    _nodes: dict[str, Node] = field(default_factory=dict)
+
+    def apply(self, record: EventRecord | DeltaRecord) -> bool:
+        """Take one record; the answer is whether anything changed."""
+        if isinstance(record, DeltaRecord):
+            return self._delta(record)
+        if record.seq <= self.seq:
+            return False
+        self.seq = record.seq
+        try:
+            event = msgspec.convert(record.event, ev.AnyEvent)
+        except msgspec.ValidationError:
+            self.unknown += 1
+            return True
+        _REDUCERS[type(event)](self, record.at_ms, event)
+        return True
+
+    def node(self, step: str) -> Node | None:
+        """The step of this id."""
+        return self._nodes.get(step)
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All steps, in order."""
+        return [node for turn in self.turns for node in turn.nodes]
+
+    @property
+    def approvals(self) -> list[Node]:
+        """The tool steps that wait for a person."""
+        return [n for n in self._nodes.values() if n.open_approval and self.ending is None]
+
+    @property
+    def steps(self) -> int:
+        """How many steps have their result."""
+        return sum(n.settled for n in self._nodes.values())
+
+    @property
+    def status(self) -> str:
+        """The state in one word, the same words as the server's."""
+        if self.ending or self.halted:
+            return self.ending or self.halted or ""
+        going = [n for n in self._nodes.values() if not n.settled]
+        states = {n.state for n in going}
+        if states == {"approval"}:
+            return "waiting:approval"
+        if states and states <= {"approval", "retry"}:
+            return "waiting:timer"
+        if states and states <= {"approval", "retry", "queued"} and all(n.kind == "tool" for n in going):
+            return "waiting:worker"
+        return "running"
+
+    def _delta(self, delta: DeltaRecord) -> bool:
+        node = self._nodes.get(delta.step)
+        if node is None or node.settled:
+            return False
+        (node.text if delta.part == "text" else node.reasoning).add(delta)
+        return True
+
+    def _turn(self, number: int | None = None) -> Turn:
+        if number is None:
+            number = self.turns[-1].number if self.turns else 1
+        if not self.turns or self.turns[-1].number < number:
+            self.turns.append(Turn(number))
+        return self.turns[-1]
+
+    def model_step(self, step: str, at_ms: int, turn: int | None = None) -> Node:
+        """The model step of this id; a turn begins with it when it is new."""
+        node = self._nodes.get(step)
+        if node is None:
+            node = self._nodes[step] = Node(step, "model", "model", "queued", at_ms)
+            self._turn(turn if turn is not None else len(self.turns) + 1).model = node
+        return node
+
+    def tool_step(self, step: str, at_ms: int, name: str = "") -> Node:
+        """The tool step of this id, made under the last turn when it is new."""
+        node = self._nodes.get(step)
+        if node is None:
+            node = self._nodes[step] = Node(step, "tool", name or step, "queued", at_ms)
+            self._turn().tools.append(node)
+        return node
+
+
+# One reducer for each kind ------------------------------------------------------------------------------
+
+
+def _started(view: View, at_ms: int, e: ev.ExecutionStarted) -> None:
+    view.agent, view.prompt, view.started_by, view.started_ms = e.agent, e.input.text, e.started_by, at_ms
+
+
+def _paused(view: View, _at_ms: int, e: ev.ExecutionPaused) -> None:
+    view.halted, view.halted_by, view.reason = "paused", e.by, e.reason
+
+
+def _resumed(view: View, _at_ms: int, _e: ev.ExecutionResumed) -> None:
+    view.halted, view.halted_by, view.reason, view.error = None, "", "", None
+
+
+def _quarantined(view: View, _at_ms: int, e: ev.ExecutionQuarantined) -> None:
+    view.halted, view.error = "quarantined", e.error
+
+
+def _end(view: View, at_ms: int, ending: Literal["completed", "failed", "cancelled"]) -> None:
+    view.ending, view.halted, view.ended_ms = ending, None, at_ms
+
+
+def _completed(view: View, at_ms: int, e: ev.ExecutionCompleted) -> None:
+    _end(view, at_ms, "completed")
+    view.output, view.finish_reason = e.output, e.finish_reason
+
+
+def _failed(view: View, at_ms: int, e: ev.ExecutionFailed) -> None:
+    _end(view, at_ms, "failed")
+    view.error, view.finish_reason, view.partial = e.error, e.finish_reason, e.partial
+
+
+def _cancelled(view: View, at_ms: int, e: ev.ExecutionCancelled) -> None:
+    _end(view, at_ms, "cancelled")
+    view.halted_by, view.reason = e.by, e.reason
+
+
+def _model_requested(view: View, at_ms: int, e: ev.ModelRequested) -> None:
+    node = view.model_step(e.step, at_ms, e.turn)
+    node.attempts, node.retry_at_ms = e.attempt, None
+    node.began_ms = node.began_ms or at_ms
+    node.text, node.reasoning = Streamed(e.attempt), Streamed(e.attempt)
+    node.enter("running", at_ms)
+
+
+def _model_completed(view: View, at_ms: int, e: ev.ModelCompleted) -> None:
+    node = view.model_step(e.step, at_ms)
+    node.name, node.usage, node.finish_reason = e.model or node.name, e.usage, e.finish_reason
+    node.text = Streamed(e.attempt, 0, e.message.text)
+    thought = "".join(p.text for p in e.message.parts if isinstance(p, ReasoningPart))
+    node.reasoning = Streamed(e.attempt, 0, thought)
+    node.enter("done", at_ms)
+    view.usage = view.usage.plus(e.usage)
+
+
+def _model_failed(view: View, at_ms: int, e: ev.ModelFailed) -> None:
+    _attempt_failed(view.model_step(e.step, at_ms), at_ms, e.attempt, e.error, e.retry_at_ms)
+
+
+def _model_lost(view: View, at_ms: int, e: ev.ModelLost) -> None:
+    node = view.model_step(e.step, at_ms)
+    node.lost += 1
+    node.text, node.reasoning = Streamed(e.attempt), Streamed(e.attempt)
+    node.enter("queued", at_ms)
+
+
+def _output_rejected(view: View, at_ms: int, e: ev.OutputRejected) -> None:
+    view.model_step(e.step, at_ms).output_errors = e.errors
+
+
+def _tool_requested(view: View, at_ms: int, e: ev.ToolRequested) -> None:
+    node = view.tool_step(e.step, at_ms, e.tool)
+    node.arguments, node.key, node.began_ms = e.arguments, e.key, node.began_ms or at_ms
+    node.enter("queued", at_ms)
+
+
+def _tool_refused(view: View, at_ms: int, e: ev.ToolRefused) -> None:
+    node = view.tool_step(e.step, at_ms, e.tool)
+    node.error = e.error
+    node.enter("refused", at_ms)
+
+
+def _tool_started(view: View, at_ms: int, e: ev.ToolStarted) -> None:
+    node = view.tool_step(e.step, at_ms)
+    node.attempts, node.worker, node.retry_at_ms = e.epoch, e.worker, None
+    node.enter("running", at_ms)
+
+
+def _tool_completed(view: View, at_ms: int, e: ev.ToolCompleted) -> None:
+    node = view.tool_step(e.step, at_ms)
+    node.result = e.result
+    node.enter("done", at_ms)
+
+
+def _tool_failed(view: View, at_ms: int, e: ev.ToolFailed) -> None:
+    _attempt_failed(view.tool_step(e.step, at_ms), at_ms, e.epoch, e.error, e.retry_at_ms)
+
+
+def _tool_lost(view: View, at_ms: int, e: ev.ToolLost) -> None:
+    node = view.tool_step(e.step, at_ms)
+    node.lost += 1
+    if e.policy == "fail":
+        node.error = ev.ErrorInfo("E0308", "It is not known whether the attempt took effect", why=e.reason)
+        node.enter("failed", at_ms)
+    else:
+        node.enter("queued", at_ms)
+
+
+def _timer_fired(view: View, at_ms: int, e: ev.TimerFired) -> None:
+    node = view.tool_step(e.step, at_ms)
+    node.retry_at_ms = None
+    node.enter("queued", at_ms)
+
+
+def _attempt_failed(
+    node: Node, at_ms: int, attempt: int, error: ev.ErrorInfo, retry_at_ms: int | None
+) -> None:
+    node.failures.append(Failure(attempt, at_ms, error))
+    node.retry_at_ms = retry_at_ms
+    if retry_at_ms is None:
+        node.error = error
+    node.enter("failed" if retry_at_ms is None else "retry", at_ms)
+
+
+def _approval_requested(view: View, at_ms: int, e: ev.ApprovalRequested) -> None:
+    node = view.tool_step(e.step, at_ms, e.tool)
+    node.arguments, node.began_ms = e.arguments, node.began_ms or at_ms
+    node.approvals.append(Approval(e.approval_id, e.effect_hash, e.arguments, at_ms, e.unknown_epoch))
+    node.enter("approval", at_ms)
+
+
+def _approval_decided(view: View, at_ms: int, e: ev.ApprovalDecided) -> None:
+    node = view.tool_step(e.step, at_ms)
+    approval = next(
+        (a for a in node.approvals if a.approval_id == e.approval_id and a.decision is None), None
+    )
+    if approval is None:
+        return
+    approval.decision, approval.by, approval.channel = e.decision, e.by, e.channel
+    approval.reason, approval.decided_ms = e.reason, at_ms
+    approval.edited = e.arguments is not None
+    node.arguments = e.arguments if e.arguments is not None else node.arguments
+    node.enter("queued" if e.decision == "approved" else "rejected", at_ms)
+
+
+_REDUCERS: dict[type[Any], Callable[[View, int, Any], None]] = {
+    ev.ExecutionStarted: _started,
+    ev.ExecutionPaused: _paused,
+    ev.ExecutionResumed: _resumed,
+    ev.ExecutionCompleted: _completed,
+    ev.ExecutionFailed: _failed,
+    ev.ExecutionCancelled: _cancelled,
+    ev.ExecutionQuarantined: _quarantined,
+    ev.ModelRequested: _model_requested,
+    ev.ModelCompleted: _model_completed,
+    ev.ModelFailed: _model_failed,
+    ev.ModelLost: _model_lost,
+    ev.OutputRejected: _output_rejected,
+    ev.ToolRequested: _tool_requested,
+    ev.ToolRefused: _tool_refused,
+    ev.ToolStarted: _tool_started,
+    ev.ToolCompleted: _tool_completed,
+    ev.ToolFailed: _tool_failed,
+    ev.ToolLost: _tool_lost,
+    ev.TimerFired: _timer_fired,
+    ev.ApprovalRequested: _approval_requested,
+    ev.ApprovalDecided: _approval_decided,
+}
