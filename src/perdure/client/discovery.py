@@ -4,7 +4,8 @@
     <home>/api_key       made at a server's first start
 
 The home is `PERDURE_HOME`, else `~/.perdure`. A server is looked for at the address that was given, else
-`PERDURE_SERVER_URL`, else what `server.json` says, else the default port on this machine.
+`PERDURE_SERVER_URL`, else what `server.json` says, else on this machine at the port where this user's server would
+listen: `PERDURE_PORT`, or the default port.
 """
 
 from collections.abc import Mapping
@@ -14,9 +15,6 @@ import msgspec
 
 from perdure.core.errors import ClientError
 from perdure.wire import DEFAULT_PORT
-
-DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
-
 
 class ServerFile(msgspec.Struct, frozen=True):
     """What this module reads of `server.json`."""
@@ -52,8 +50,12 @@ def candidates(given: str | None, home: Path, environ: Mapping[str, str]) -> Can
                 fix="Write it with its scheme, e.g. http://127.0.0.1:6767.",
             )
         return Candidates((named.rstrip("/"),), fixed=True)
-    found = read_server_file(home)
-    urls = (DEFAULT_URL,) if found is None else (found.url.rstrip("/"), DEFAULT_URL)
+    urls = []
+    if (found := read_server_file(home)) is not None:
+        urls.append(found.url.rstrip("/"))
+    port = environ.get("PERDURE_PORT") or str(DEFAULT_PORT)
+    if port.isdecimal() and int(port):  # 0 is any free port: only server.json knows which
+        urls.append(f"http://127.0.0.1:{int(port)}")
     return Candidates(tuple(dict.fromkeys(urls)), fixed=False)
 
 
