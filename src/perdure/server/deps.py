@@ -84,7 +84,9 @@ class Service:
         self.clock = deps.clock
         self.settings = deps.settings
         self.tokens = TaskTokens(deps.secret)
-        self.plans = Plans(deps.catalog, deps.models, deps.compile, deps.plan_hash, deps.clock)
+        self.plans = Plans(
+            deps.catalog, deps.models, deps.decode_definition, deps.compile, deps.plan_hash, deps.clock
+        )
         self.metrics = Metrics(deps.statistics, deps.tasks)
         self.stopping = asyncio.Event()
         self.open_streams = 0

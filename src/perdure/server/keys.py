@@ -122,15 +122,17 @@ def _read(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise _unusable(path, f"it cannot be opened: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise _unusable(path, "it is not a regular file")
         if status.st_uid != os.geteuid():
             raise _unusable(path, "it belongs to another user")
         if status.st_mode & 0o077:
             raise _unusable(path, f"others may read it (mode {stat.S_IMODE(status.st_mode):04o})")
-        return file.read(1_024)
+        return os.read(descriptor, 1_024)
+    finally:
+        os.close(descriptor)
 
 
 def _unusable(path: Path, why: str) -> ApiError:

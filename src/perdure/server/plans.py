@@ -6,7 +6,7 @@ thousand times compiles it once and stores it once.
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -41,12 +41,14 @@ class Plans:
         self,
         catalog: Catalog,
         models: Models,
+        decode: Callable[[Any], AgentDefinition],
         compile_: Compile,
         plan_hash: Callable[[Plan], str],
         clock: Clock,
     ) -> None:
         self._catalog = catalog
         self._models = models
+        self._decode = decode
         self._compile = compile_
         self._plan_hash = plan_hash
         self._clock = clock
@@ -62,7 +64,8 @@ class Plans:
         key = _ENCODER.encode(definition)
         found = self._compiled.get(key)
         if found is None:
-            plan = self._compile(definition)
+            # Read again by the compiler's own reader, which refuses what a newer version wrote (E0102).
+            plan = self._compile(self._decode(key))
             found = Compiled(plan, self._plan_hash(plan))
             _keep(self._compiled, key, found)
         return found
