@@ -5,9 +5,8 @@ inside a running loop too (a notebook, a web handler), because the loop that run
 """
 
 import asyncio
-import concurrent.futures
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from perdure.core.errors import ClientError
@@ -54,10 +53,6 @@ class Portal:
         except BaseException:
             future.cancel()  # an interrupt of the waiting thread; a no-op on a call that has ended
             raise
-
-    def submit(self, start: Callable[[], Coroutine[Any, Any, T]]) -> concurrent.futures.Future[T]:
-        """Run a coroutine in the portal's loop without waiting for it."""
-        return asyncio.run_coroutine_threadsafe(start(), self.loop())
 
     def close(self) -> None:
         """Cancel what still runs, stop the loop and end its thread."""
