@@ -5,11 +5,13 @@ time is spent between, so that what is measured is the engine.
 """
 
 import hashlib
+import json
 import resource
 import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 def text_of(size: int, seed: str) -> str:
@@ -78,3 +80,9 @@ def early_and_late(times: Sequence[float], sizes: Sequence[int]) -> dict[str, fl
         "step_ms_late": (times[-1] - times[-tenth - 1]) * 1000 / tenth,
         "seconds": times[-1],
     }
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file."""
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found

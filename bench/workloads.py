@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 FLOOR, PERDURE = "floor", "perdure"
-SIDES = (FLOOR, PERDURE, "dbos", "dboswal")
+SIDES = (FLOOR, "journal", PERDURE, "dbos", "dboswal")
 
 NOTES = {
     FLOOR: "bare SQLite or a bare file: what the disk gives, without an engine",
+    "journal": "Perdure's journal alone, through its port: the engine's storage without the engine",
     PERDURE: "this engine, every step on disk before the next",
     "dbos": "DBOS on SQLite as it comes: rollback journal, synchronous=FULL",
     "dboswal": "DBOS on SQLite with its file switched to WAL, synchronous=FULL",
