@@ -90,7 +90,7 @@ def read_signature(function: Function, where: str, local_names: Mapping[str, Any
     context: str | None = None
     is_unbound = _is_unbound(function)
     given = function.keywords if isinstance(function, functools.partial) else {}
-    for position, raw in enumerate(inspect.signature(function).parameters.values()):
+    for position, raw in enumerate(_raw_parameters(function, where)):
         if raw.name in given or (is_unbound and position == 0):
             continue
         _check_kind(raw, where)
@@ -107,6 +107,19 @@ def read_signature(function: Function, where: str, local_names: Mapping[str, Any
             continue
         parameters.append(_parameter(raw, hint))
     return Signature(tuple(parameters), context, is_unbound, namespace)
+
+
+def _raw_parameters(function: Function, where: str) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (ValueError, TypeError) as error:
+        raise DefinitionError(
+            "E0101",
+            "A tool needs a signature",
+            where=where,
+            why=str(error),
+            fix="Write a function of your own that calls it.",
+        ) from error
 
 
 def _is_unbound(function: Any) -> bool:

@@ -29,14 +29,13 @@ from perdure.core.ids import canonical_json
 
 MAX_DEPTH = 200
 MAX_INTEGER = 2**63
-MAX_PARTS = 5_000_000
-_FAST_PARTS = 1_000_000
+MAX_PARTS = 1_000_000
 _TEXT_TYPES = (dt.datetime, dt.date, dt.time, dt.timedelta, UUID)
 
 Path = tuple[str | int, ...]
 
 
-def to_json_value(value: Any, where: str = "", *, root: str = "result") -> Any:
+def to_json_value(value: Any, where: str = "", *, root: str = "result", max_parts: int = MAX_PARTS) -> Any:
     """The JSON value that *value* stands for.
 
     Pydantic models, dataclasses, msgspec structs, enums, dates, times, UUIDs, decimals, paths, sets and tuples
@@ -46,15 +45,16 @@ def to_json_value(value: Any, where: str = "", *, root: str = "result") -> Any:
         value: anything.
         where: what the value belongs to, for the error.
         root: the name of the value itself in the error's path.
+        max_parts: how many values it may hold in all, those inside of others included.
 
     Raises:
-        ToolError: E0303 some part has no JSON form; E0310 more than `MAX_PARTS` parts.
+        ToolError: E0303 some part has no JSON form; E0310 more than *max_parts* parts.
         ApiError: E0611 some text has lone surrogates.
     """
-    if _is_plain(value):
+    if _is_plain(value, max_parts):
         return value
     try:
-        return _Converter(where, root).convert(value, ())
+        return _Converter(where, root, max_parts).convert(value, ())
     except RecursionError:
         # The depth limit is far below the interpreter's own, but the caller may be deep in its stack already.
         raise ToolError("E0303", "The result is nested too deeply", where=where, fix=_DEPTH_FIX) from None
@@ -104,10 +104,10 @@ def _is_encodable(text: str) -> bool:
     return True
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: Any, budget: int) -> bool:
     """Whether the value is JSON already: level by level, without recursion. False also when it is too large to say."""
     level = [value]
-    budget = _FAST_PARTS
+    budget -= 1
     for _ in range(MAX_DEPTH):
         below: list[Any] = []
         for item in level:
@@ -142,23 +142,24 @@ def _is_plain_leaf(kind: type, item: Any) -> bool:
 class _Converter:
     """One conversion: counts the parts and knows the containers it is inside of."""
 
-    def __init__(self, where: str, root: str) -> None:
+    def __init__(self, where: str, root: str, max_parts: int) -> None:
         self._where = where
         self._root = root
-        self._parts = 0
+        self._parts_left = max_parts
+        self._max_parts = max_parts
         self._inside: set[int] = set()
 
     def convert(self, value: Any, path: Path) -> Any:  # noqa: PLR0911 - one for each kind of value
         """The JSON of one part."""
-        self._parts += 1
-        if self._parts > MAX_PARTS:
+        self._parts_left -= 1
+        if self._parts_left < 0:
             raise ToolError(
                 "E0310",
-                f"The {self._root} has more than {MAX_PARTS:,} parts",
+                f"The {self._root} has more than {self._max_parts:,} parts",
                 where=self._where,
                 fix="Return less: a summary, a page, or the name of a file.",
             )
-        if value is None or value is True or value is False:
+        if _is_plain_leaf(type(value), value):
             return value
         if isinstance(value, Enum):
             return self.convert(value.value, path)
@@ -185,7 +186,8 @@ class _Converter:
         return value
 
     def _number(self, value: float | Decimal, path: Path) -> float | str:
-        if not math.isfinite(value):
+        is_finite = value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)
+        if not is_finite:
             self._refuse(path, str(value), "JSON has no such number: return None or a text instead.")
         return str(value) if isinstance(value, Decimal) else float(value)
 
