@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from perdure.agents import Agent, ToolContext, ToolDef
 from perdure.agents.definitions import tool_functions
@@ -53,9 +53,11 @@ class Fleet:
         self.crashes: list[int] = []
         self.acked: list[tuple[str, Any]] = []
         self.clock = SystemClock()
+        # Faults of the servers that follow the first, in turn.
+        self.next_fault: list[str] = []
         self._ending = False
 
-    async def __aenter__(self) -> "Fleet":
+    async def __aenter__(self) -> Self:
         self.home.mkdir(mode=0o700)
         self.ledger_file.touch()
         self._ledger = subprocess.Popen(
@@ -114,8 +116,6 @@ class Fleet:
             self.crashes.append(self.server.exitcode)
             self._start(self.next_fault.pop(0) if self.next_fault else None)
             await self._listening()
-
-    next_fault: list[str] = []
 
     def kill(self) -> None:
         """SIGKILL the server; it is restarted."""

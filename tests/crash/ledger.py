@@ -10,11 +10,12 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 def main() -> None:
     """Serve until the parent goes away."""
-    path = sys.argv[1]
+    path = Path(sys.argv[1])
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -23,7 +24,7 @@ def main() -> None:
         def do_POST(self) -> None:
             entry = json.loads(self.rfile.read(int(self.headers["content-length"])))
             entry["at_ms"] = time.time_ns() // 1_000_000
-            with lock, open(path, "a", encoding="utf-8") as file:
+            with lock, path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
                 file.flush()
                 os.fsync(file.fileno())

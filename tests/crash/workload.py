@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 from fleet import Fleet
+
 from perdure.agents import Agent, ToolContext, tool
 from perdure.agents.definitions import agent_definition
 from perdure.core.definition import AgentDefinition
