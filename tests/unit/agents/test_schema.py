@@ -242,7 +242,7 @@ def test_defaults():
         b: Color = Color.RED,
         c: set[str] = frozenset({"z", "y"}),
         d: int = None,  # noqa: RUF013 - the old way is read too
-        e: Annotated[int, Field(ge=1)] = None,
+        e: Annotated[int, Field(ge=1)] = None,  # noqa: RUF013 - the old way is read too
         g: Any = marker,
         h: Annotated[int, Field(json_schema_extra={"default": 7})] = 8,
         i: int | None = None,
