@@ -37,14 +37,12 @@ class VendorTuning(msgspec.Struct, frozen=True):
     Attributes:
         prefixes: settings whose names begin so are this vendor's.
         free: whether other settings go into the request's body as they are.
-        retries: whether the wire understands the setting that switches its retries off.
         schema: whether the provider itself can hold a streamed answer to a JSON Schema.
         schema_with_tools: whether it can do so while tools are offered.
     """
 
     prefixes: tuple[str, ...]
     free: bool = False
-    retries: bool = True
     schema: bool = True
     schema_with_tools: bool = True
 

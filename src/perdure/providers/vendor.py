@@ -1,7 +1,7 @@
 """One call of a vendor's model through the model library (`pydantic_ai.direct`), in our terms.
 
 The library maps our request onto each vendor's protocol and streams the answer; retries, deadlines and
-the record of what happened are the engine's, so every retry of the libraries below is switched off. Imports the
+the record of what happened are the engine's, so every wire builds its client with retries switched off. Imports the
 library: loaded only when a vendor is called.
 """
 
@@ -155,7 +155,7 @@ class VendorWire:
 
     def _settings(self, request: ModelRequest) -> dict[str, Any]:
         settings = request.settings
-        result: dict[str, Any] = {"max_retries": 0} if self._tuning.retries else {}
+        result: dict[str, Any] = {}
         if settings.max_tokens is not None:
             result["max_tokens"] = settings.max_tokens
         if settings.temperature is not None:

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from tests.contract.providers.provider_dialects import (
     Anthropic,
     Bedrock,
@@ -54,10 +56,14 @@ def _chat(provider: str, key: str, **kw: Any) -> Case:
     )
 
 
+@cache
+def _private_key() -> str:
+    key = rsa.generate_private_key(65537, 2048)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
 def _service_account(environ: dict[str, str], folder: Path, url: str) -> None:
     """A service account with a key of its own, whose tokens come from the fake server."""
-    key = rsa.generate_private_key(65537, 2048)
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     path = folder / "account.json"
     path.write_text(
         json.dumps(
@@ -65,7 +71,7 @@ def _service_account(environ: dict[str, str], folder: Path, url: str) -> None:
                 "type": "service_account",
                 "project_id": "p-1",
                 "private_key_id": "1",
-                "private_key": pem,
+                "private_key": _private_key(),
                 "client_email": "someone@p-1.iam.gserviceaccount.com",
                 "client_id": "1",
                 "token_uri": f"{url}/token",
@@ -81,7 +87,7 @@ CASES = [
         "anthropic",
         Anthropic(),
         "/v1/messages",
-        ("x-api-key", "k-1"),
+        ("authorization", "Bearer k-1"),  # so does its library since version 2
         {"ANTHROPIC_API_KEY": "k-1"},
         model="claude-haiku-4-5",
         key_names=("ANTHROPIC_API_KEY",),

@@ -9,7 +9,7 @@ import binascii
 import json
 import struct
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.contract.providers.provider_fake_http import Answer, Received
 
@@ -56,7 +56,7 @@ class Chat:
 
     reasoning_field = "reasoning_content"
     named_deltas = False
-    usage = {
+    usage: ClassVar[dict[str, Any]] = {
         "prompt_tokens": 11,
         "completion_tokens": 7,
         "total_tokens": 18,

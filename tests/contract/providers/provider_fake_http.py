@@ -48,6 +48,7 @@ class FakeServer:
         self.answers: list[Answer | Responder] = list(answers)
         self.received: list[Received] = []
         self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
@@ -61,17 +62,29 @@ class FakeServer:
     async def __aexit__(self, *_exc: object) -> None:
         assert self._server is not None
         self._server.close()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        try:
+            await self._answer(reader, writer)
+        except asyncio.CancelledError:
+            pass  # the test is over
+        finally:
+            writer.close()
+            self._serving.discard(task)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             request = await _read(reader)
             self.received.append(request)
             answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
             await _write(writer, answer if isinstance(answer, Answer) else answer(request))
-        with suppress(ConnectionError):
-            writer.close()
-            await writer.wait_closed()
 
 
 async def _read(reader: asyncio.StreamReader) -> Received:

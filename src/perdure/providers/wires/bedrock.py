@@ -6,7 +6,13 @@ from typing import Any
 import anyio.to_thread
 import boto3  # type: ignore[import-untyped]
 from botocore.config import Config  # type: ignore[import-untyped]
-from botocore.exceptions import CredentialRetrievalError, NoCredentialsError, TokenRetrievalError  # type: ignore[import-untyped]
+from botocore.exceptions import (
+    CredentialRetrievalError,
+    NoCredentialsError,
+    ParamValidationError,
+    TokenRetrievalError,
+)
+from botocore.exceptions import InvalidEndpointConfigurationError as InvalidEndpoint
 from botocore.session import Session  # type: ignore[import-untyped]
 from botocore.tokens import FrozenAuthToken  # type: ignore[import-untyped]
 from pydantic_ai.models.bedrock import BedrockConverseModel
@@ -51,10 +57,13 @@ def connect(access: Access, now_ms: Callable[[], int]) -> VendorWire:
         await anyio.to_thread.run_sync(client.close)
 
     # A profile or a role is looked up on the way to the call.
-    known = tuple(
-        (kind, "E0205") for kind in (NoCredentialsError, CredentialRetrievalError, TokenRetrievalError)
+    sign_in = (NoCredentialsError, CredentialRetrievalError, TokenRetrievalError)
+    known = (
+        *((kind, "E0205") for kind in sign_in),
+        (ParamValidationError, "E0204"),
+        (InvalidEndpoint, "E0204"),
     )
-    tuning = _Tuning(("bedrock_",), retries=False)
+    tuning = _Tuning(("bedrock_",))
     return VendorWire(
         lambda name: BedrockConverseModel(name, provider=provider), close, tuning, now_ms, known
     )
