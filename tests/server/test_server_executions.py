@@ -46,7 +46,9 @@ async def test_start_by_deployed_name():
 async def test_plan_says_what_is_needed_and_stores_nothing():
     """Planning answers with the plan, its queues and what the model lacks."""
     async with world() as w:
-        reply = await w.door.post(f"{API}/agents/plan", {"definition": with_tool() | {"model": "openai/gpt-5"}})
+        reply = await w.door.post(
+            f"{API}/agents/plan", {"definition": with_tool() | {"model": "openai/gpt-5"}}
+        )
         assert reply.status == 200
         assert reply.json["worker_tools"] == ["helper.look"]
         assert reply.json["plan"]["agent"] == "helper"
@@ -208,7 +210,10 @@ async def test_pause_resume_cancel():
         events = (await w.door.get(f"{base}/events")).json["events"]
         by_kind = {e["event"]["kind"]: e["event"] for e in events}
         assert by_kind["execution_paused"]["by"] == "local"
-        assert (by_kind["execution_cancelled"]["by"], by_kind["execution_cancelled"]["reason"]) == ("ann", "enough")
+        assert (by_kind["execution_cancelled"]["by"], by_kind["execution_cancelled"]["reason"]) == (
+            "ann",
+            "enough",
+        )
         again = await w.door.post(f"{base}/pause")
         assert (again.status, again.code) == (409, "E0402")
         assert (await w.door.post(f"{base}/cancel", {"by": "x" * 201})).code == "E0605"

@@ -12,7 +12,17 @@ from tests.server.harness import API, Door, definition, in_loop, world
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "NONSENSE")
 PATHS = sorted({r.path.replace("{", "").replace("}", "") for r in ROUTES})
-OTHER_PATHS = ["/", "/docs", "/favicon.ico", "/index.html", "/healthz", "/health/", "//health", "/api/v1", "/../etc"]
+OTHER_PATHS = [
+    "/",
+    "/docs",
+    "/favicon.ico",
+    "/index.html",
+    "/healthz",
+    "/health/",
+    "//health",
+    "/api/v1",
+    "/../etc",
+]
 OPEN = {("GET", "/health")}
 
 
@@ -101,7 +111,9 @@ async def test_our_own_hosts_and_origin_pass(headers):
 async def test_a_doubled_header_is_refused(name):
     """Two Host, Origin, key or length headers are refused: two readers could see two requests."""
     async with world() as w:
-        value = dict(w.door.scope("GET", "/", {"origin": "http://127.0.0.1:6767"}, length=0, key=True)["headers"])[name]
+        value = dict(
+            w.door.scope("GET", "/", {"origin": "http://127.0.0.1:6767"}, length=0, key=True)["headers"]
+        )[name]
         extra = [(name, value)] * (2 if name == b"origin" else 1)
         reply = await w.door.get(f"{API}/workers", more_headers=extra)
         assert (reply.status, reply.code) == (400, "E0605")
@@ -164,7 +176,9 @@ async def test_s26_bodies_have_a_limit():
 async def test_s26_a_body_that_does_not_arrive():
     """A body that stays away is given up after its time; a client that hangs up gets no answer."""
     async with world(Settings(body_timeout_s=0.05)) as w:
-        scope = w.door.scope("POST", f"{API}/executions", {"content-type": "application/json"}, length=9, key=True)
+        scope = w.door.scope(
+            "POST", f"{API}/executions", {"content-type": "application/json"}, length=9, key=True
+        )
         sent = []
 
         async def never():
@@ -199,11 +213,15 @@ async def test_s26_a_body_that_does_not_arrive():
 async def test_s26_only_plain_json_is_read(headers):
     """A body that is not declared as plain JSON is E0608: no form, and nothing compressed."""
     async with world() as w:
-        reply = await w.door.post(f"{API}/executions", {"prompt": "hi", "definition": definition()}, headers=headers)
+        reply = await w.door.post(
+            f"{API}/executions", {"prompt": "hi", "definition": definition()}, headers=headers
+        )
         assert (reply.status, reply.code) == (415, "E0608")
 
 
-@pytest.mark.parametrize("content_type", ["application/json; charset=UTF-8", 'Application/JSON;charset="utf-8"'])
+@pytest.mark.parametrize(
+    "content_type", ["application/json; charset=UTF-8", 'Application/JSON;charset="utf-8"']
+)
 @in_loop
 async def test_the_usual_ways_to_say_json(content_type):
     """JSON with its charset, in any case, is JSON."""
@@ -265,7 +283,13 @@ async def test_hostile_json_is_never_an_error_of_the_server(body, code):
 async def test_unknown_addresses_and_methods_have_codes():
     """What is not there is E0606; a method that an address does not take is E0607 and says which it takes."""
     async with world() as w:
-        for path in ("/", "/api/v1/nothing", "/health/", "/api/v1/executions/", "/api/v1/executions/%41\x00b/events"):
+        for path in (
+            "/",
+            "/api/v1/nothing",
+            "/health/",
+            "/api/v1/executions/",
+            "/api/v1/executions/%41\x00b/events",
+        ):
             reply = await w.door.get(path)
             assert (reply.status, reply.code) == (404, "E0606"), path
         reply = await w.door.send("DELETE", f"{API}/executions")
@@ -318,7 +342,9 @@ async def test_s27_unexpected_errors_say_nothing_but_an_id(caplog):
         reply = await w.door.get(f"{API}/executions/x1")
         assert (reply.status, reply.code) == (500, "E0609")
         text = reply.body.decode()
-        assert not [word for word in ("secret", "/var", "SELECT", "Traceback", "RuntimeError") if word in text]
+        assert not [
+            word for word in ("secret", "/var", "SELECT", "Traceback", "RuntimeError") if word in text
+        ]
         request_id = reply.json["error"]["fields"]["request_id"]
         record = next(r for r in caplog.records if getattr(r, "request_id", None) == request_id)
         assert record.exc_info is not None
@@ -327,7 +353,9 @@ async def test_s27_unexpected_errors_say_nothing_but_an_id(caplog):
 @in_loop
 async def test_s27_storage_errors_name_no_files(caplog):
     """A storage error keeps its code and what to do, and its place goes to the log only."""
-    error = JournalError("E0501", "The disk is full", where="/var/lib/x.db", why="pwrite 28", fix="Free some space.")
+    error = JournalError(
+        "E0501", "The disk is full", where="/var/lib/x.db", why="pwrite 28", fix="Free some space."
+    )
     async with world(executions=lambda _: _Broken(error), fault=error) as w:
         reply = await w.door.get(f"{API}/executions/x1")
         assert (reply.status, reply.code) == (503, "E0501")
@@ -335,7 +363,9 @@ async def test_s27_storage_errors_name_no_files(caplog):
         assert b"/var/lib" not in reply.body
         assert b"pwrite" not in reply.body
         request_id = reply.json["error"]["fields"]["request_id"]
-        assert any(getattr(r, "request_id", None) == request_id and "/var/lib" in r.error for r in caplog.records)
+        assert any(
+            getattr(r, "request_id", None) == request_id and "/var/lib" in r.error for r in caplog.records
+        )
         assert (await w.door.get("/health", key=False)).json["status"] == "storage_unavailable"
 
 

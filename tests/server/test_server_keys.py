@@ -53,7 +53,9 @@ def test_a_keys_form():
 
 
 @pytest.mark.parametrize("name", ["api_key", "secret"])
-@pytest.mark.parametrize("damage", ["empty", "short", "changed", "long", "group", "others", "symlink", "directory"])
+@pytest.mark.parametrize(
+    "damage", ["empty", "short", "changed", "long", "group", "others", "symlink", "directory"]
+)
 def test_a_damaged_or_open_file_is_refused_and_left_alone(tmp_path, name, damage):
     """What cannot be trusted is refused with E0613 and stays exactly as it is."""
     open_secrets(tmp_path, SystemClock())
@@ -82,7 +84,11 @@ def test_a_damaged_or_open_file_is_refused_and_left_alone(tmp_path, name, damage
     assert str(path) in caught.value.where
     assert good.decode("latin-1").strip() not in str(caught.value)
     after = path.lstat(), path.read_bytes() if path.is_file() else None
-    assert (before[0].st_mtime_ns, before[0].st_mode, before[1]) == (after[0].st_mtime_ns, after[0].st_mode, after[1])
+    assert (before[0].st_mtime_ns, before[0].st_mode, before[1]) == (
+        after[0].st_mtime_ns,
+        after[0].st_mode,
+        after[1],
+    )
 
 
 def test_only_hashes_are_kept():
@@ -108,7 +114,9 @@ def test_s16_files_are_private_from_their_first_moment(tmp_path):
         "from perdure.server.keys import open_secrets; open_secrets(Path(sys.argv[1]), SystemClock())"
     )
     command = ["strace", "-f", "-e", "trace=openat,chmod,fchmod,linkat,link", "-o", str(trace)]
-    run = subprocess.run([*command, sys.executable, "-c", program, str(home)], check=False, capture_output=True)
+    run = subprocess.run(
+        [*command, sys.executable, "-c", program, str(home)], check=False, capture_output=True
+    )
     if run.returncode != 0 and b"ptrace" in run.stderr:
         pytest.skip("this machine does not allow tracing")
     assert run.returncode == 0, run.stderr

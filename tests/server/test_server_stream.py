@@ -31,7 +31,10 @@ async def test_a_stream_tells_the_whole_journal_and_ends():
         assert _seqs(events) == [e["seq"] for e in stored["events"]]
         assert [json.loads(e["data"]) for e in events if "id" in e] == stored["events"]
         assert [e["event"] for e in events if "id" in e] == [e["event"]["kind"] for e in stored["events"]]
-        assert (events[-1]["event"], json.loads(events[-1]["data"])) == ("end", {"last_seq": stored["last_seq"]})
+        assert (events[-1]["event"], json.loads(events[-1]["data"])) == (
+            "end",
+            {"last_seq": stored["last_seq"]},
+        )
         deltas = [json.loads(e["data"]) for e in events if e["event"] == "delta"]
         assert "".join(d["text"] for d in deltas) == "looked"
         assert {(d["execution_id"], d["part"], d["attempt"]) for d in deltas} == {(execution_id, "text", 1)}
@@ -71,16 +74,15 @@ async def test_a_resumed_stream_has_no_gap_and_no_duplicate():
         assert seen == list(range(1, last + 1))
 
 
-@pytest.mark.parametrize("position", ["x", "-1", "1.5", "9" * 30, "١"])
+@pytest.mark.parametrize("position", ["x", "-1", "1.5", "9" * 30])
 @in_loop
 async def test_a_wrong_position_is_refused_before_the_stream(position):
     """A position that is no seq, and an unknown execution, are refused with a coded answer, not a stream."""
     async with world() as w:
         execution_id = await w.start()
         target = f"{API}/executions/{execution_id}/stream"
-        if position.isascii():
-            assert (await w.door.get(target, headers={"last-event-id": position})).code == "E0605"
-            assert (await w.door.get(f"{target}?after={position}")).code == "E0605"
+        assert (await w.door.get(target, headers={"last-event-id": position})).code == "E0605"
+        assert (await w.door.get(f"{target}?after={position}")).code == "E0605"
         unknown = await w.door.get(f"{API}/executions/x404/stream")
         assert (unknown.status, unknown.code) == (404, "E0401")
         assert unknown.header("content-type") == "application/json"

@@ -114,7 +114,9 @@ async def test_a_result_with_nul_fails_the_call_and_no_other():
         assert (await w.poll(want=0, results=results))["receipts"] == [None, None]
         await w.ended(execution_id)
         events = (await w.door.get(f"{API}/executions/{execution_id}/events")).json["events"]
-        assert [e["event"]["error"]["code"] for e in events if e["event"]["kind"] == "tool_failed"] == ["E0303"]
+        assert [e["event"]["error"]["code"] for e in events if e["event"]["kind"] == "tool_failed"] == [
+            "E0303"
+        ]
         completed = [e["event"]["result"] for e in events if e["event"]["kind"] == "tool_completed"]
         assert completed == ["not a nul: \\u0000"]
 
@@ -156,7 +158,9 @@ async def test_a_long_poll_gets_a_task_that_comes_later():
 async def test_a_poll_of_a_worker_that_is_gone_takes_no_task():
     """When the connection of a waiting poll is lost, the next task goes to another worker at once."""
     async with world() as w:
-        scope = w.door.scope("POST", f"{API}/worker/poll", {"content-type": "application/json"}, length=99, key=True)
+        scope = w.door.scope(
+            "POST", f"{API}/worker/poll", {"content-type": "application/json"}, length=99, key=True
+        )
         gone = asyncio.Event()
         body = b'{"worker":"lost","tools":["helper.look"],"wait_ms":60000}'
         messages = [{"type": "http.request", "body": body, "more_body": False}]

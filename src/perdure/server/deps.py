@@ -87,7 +87,7 @@ class Service:
         self.plans = Plans(
             deps.catalog, deps.models, deps.decode_definition, deps.compile, deps.plan_hash, deps.clock
         )
-        self.metrics = Metrics(deps.statistics, deps.tasks)
+        self.metrics = Metrics(deps.statistics)
         self.stopping = asyncio.Event()
         self.open_streams = 0
         self.in_flight = 0

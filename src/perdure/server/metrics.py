@@ -10,10 +10,16 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from perdure.engine.ports import Tasks
+from perdure.engine.ports import TERMINAL_STATUSES
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+# Counters of the journal, which counts without saying so in the name.
+_COUNTED = frozenset(
+    f"journal_{name}"
+    for name in ("commits", "events", "syncs", "bytes_written", "checkpoints", "sync_seconds")
+)
 
 
 class Metrics:
@@ -21,10 +27,9 @@ class Metrics:
 
     Args:
         statistics: counters (names ending in `_total`) and gauges of engine and journal.
-        tasks: asked for the workers that are connected.
     """
 
-    def __init__(self, statistics: Callable[[], dict[str, float]], tasks: Tasks) -> None:
+    def __init__(self, statistics: Callable[[], dict[str, float]]) -> None:
         self._registry = CollectorRegistry()
         self._seconds = Histogram(
             "perdure_http_request_seconds",
@@ -49,7 +54,7 @@ class Metrics:
         )
         self.results_recorded = self.results.labels("recorded")
         self.results_refused = self.results.labels("refused")
-        self._registry.register(_Engine(statistics, tasks))
+        self._registry.register(_Engine(statistics))
 
     def observer(self, method: str, route: str) -> Callable[[int, float], None]:
         """A function to call with the status and the seconds of each answer of one route."""
@@ -71,22 +76,23 @@ class Metrics:
 
 
 class _Engine(Collector):
-    """Asks engine and gateway at scrape time."""
+    """Asks engine and journal at scrape time."""
 
-    def __init__(self, statistics: Callable[[], dict[str, float]], tasks: Tasks) -> None:
+    def __init__(self, statistics: Callable[[], dict[str, float]]) -> None:
         self._statistics = statistics
-        self._tasks = tasks
 
     def collect(self) -> Iterable[Metric]:
-        for name, value in sorted(self._statistics().items()):
-            title = f"Engine and journal: {name.replace('_', ' ')}."
-            if name.endswith("_total"):
-                family: Metric = CounterMetricFamily(f"perdure_{name}", title, value=value)
-            else:
-                family = GaugeMetricFamily(f"perdure_{name}", title, value=value)
-            yield family
-        workers = self._tasks.workers()
-        yield GaugeMetricFamily("perdure_workers", "Workers heard of lately.", value=len(workers))
-        yield GaugeMetricFamily(
-            "perdure_task_leases", "Tasks leased to workers now.", value=sum(w.leases for w in workers)
+        """One family for each number; executions that have ended are one family by status."""
+        ended = CounterMetricFamily(
+            "perdure_executions_ended", "Executions that ended since the start.", labels=("status",)
         )
+        found = dict(self._statistics())
+        for status in sorted(TERMINAL_STATUSES):
+            ended.add_metric((status,), found.pop(f"executions_{status}_total", 0.0))
+        yield ended
+        for name, value in sorted(found.items()):
+            title = f"Engine and journal: {name.removesuffix('_total').replace('_', ' ')}."
+            if name.endswith("_total") or name in _COUNTED:
+                yield CounterMetricFamily(f"perdure_{name}", title, value=value)
+            else:
+                yield GaugeMetricFamily(f"perdure_{name}", title, value=value)
