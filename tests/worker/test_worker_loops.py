@@ -28,6 +28,7 @@ async def triple(n: int) -> int:
 
 
 def queues(*tools: ToolDef[..., Any]) -> dict[str, ToolDef[..., Any]]:
+    """The tools by queue name."""
     return {f"a.{t.name}": t for t in tools}
 
 

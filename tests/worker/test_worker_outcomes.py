@@ -42,6 +42,27 @@ async def test_the_context_tells_the_call():
     assert record.result == ["x1", "t1.c0", 3, "ik_1", "a", "tell", "s1"]
 
 
+async def test_the_context_has_what_the_worker_was_given():
+    """Dependencies of the process and the agent's metadata are there."""
+
+    @tool
+    def tell(context: ToolContext) -> list[Any]:
+        """Tells."""
+        return [context.dependencies["answer"](), context.metadata]
+
+    attempt = Attempt(
+        task("tell"),
+        tell,
+        THREADS,
+        SystemClock(),
+        dependencies={"answer": lambda: 42},
+        metadata={"team": "x"},
+    )
+    await attempt.perform()
+    assert attempt.record is not None
+    assert msgspec.json.decode(attempt.record.result) == [42, {"team": "x"}]
+
+
 async def test_only_changed_state_is_sent_back():
     """Changed and new keys go back, a removed one as null; a change deep inside of a value counts."""
 
@@ -92,13 +113,13 @@ async def test_errors_of_ours_keep_their_code():
 async def test_an_exception_may_say_that_it_is_final():
     """`retryable = False` on any exception ends the attempts."""
 
-    class Terminal(Exception):
+    class TerminalError(Exception):
         retryable = False
 
     @tool
     def fails() -> None:
         """Fails for good."""
-        raise Terminal("no account")
+        raise TerminalError("no account")
 
     assert (await outcome(fails)).retryable is False
 
@@ -107,14 +128,14 @@ async def test_an_exception_may_say_that_it_is_final():
 async def test_odd_exceptions_are_failures_too(how: str):
     """sys.exit, a coroutine that cancels itself, StopIteration and an exception without a text end one call only."""
 
-    class Mute(Exception):
+    class MuteError(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no text")
 
     @tool
     def sync() -> None:
         """Raises."""
-        raise {"exit": SystemExit(3), "stop": StopIteration(), "text": Mute()}[how]
+        raise {"exit": SystemExit(3), "stop": StopIteration(), "text": MuteError()}[how]
 
     @tool
     async def own() -> None:
@@ -127,6 +148,7 @@ async def test_odd_exceptions_are_failures_too(how: str):
 
 
 def cyclic() -> list[Any]:
+    """A list that contains itself."""
     found: list[Any] = []
     found.append(found)
     return found

@@ -18,9 +18,19 @@ from perdure.worker.worker import Worker
 class Connection:
     """The API client and the worker of the running loop. The worker begins with the first tool it is given."""
 
-    def __init__(self, api: ApiClient, clock: Clock, *, concurrency: int, worker_name: str | None) -> None:
+    def __init__(
+        self,
+        api: ApiClient,
+        clock: Clock,
+        *,
+        concurrency: int,
+        worker_name: str | None,
+        dependencies: Mapping[str, Any],
+    ) -> None:
         self.api = api
-        self.worker = Worker(api, {}, clock, concurrency=concurrency, name=worker_name)
+        self.worker = Worker(
+            api, {}, clock, concurrency=concurrency, name=worker_name, dependencies=dependencies
+        )
         self._closing = asyncio.Event()
         self._grace_s = 0.0
         self._keeper = asyncio.get_running_loop().create_task(self._keep(), name="perdure-connection")
@@ -30,10 +40,12 @@ class Connection:
         """Whether it can be used."""
         return not self._keeper.done() and not self._closing.is_set()
 
-    def serve(self, functions: Mapping[str, ToolDef[..., Any]]) -> None:
-        """Run the tasks of these tools (by queue name) in this process from now on."""
+    def serve(
+        self, functions: Mapping[str, ToolDef[..., Any]], metadata: Mapping[str, dict[str, Any]] | None = None
+    ) -> None:
+        """Run the tasks of these tools (by queue name) in this process from now on; see `Worker.serve`."""
         if functions:
-            self.worker.serve(functions)
+            self.worker.serve(functions, metadata)
             self.worker.start()
 
     def request_close(self, grace_s: float) -> None:

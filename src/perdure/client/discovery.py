@@ -16,6 +16,7 @@ import msgspec
 from perdure.core.errors import ClientError
 from perdure.wire import DEFAULT_PORT
 
+
 class ServerFile(msgspec.Struct, frozen=True):
     """What this module reads of `server.json`."""
 

@@ -18,6 +18,7 @@ import msgspec
 from perdure.agents.agent import Agent
 from perdure.agents.definitions import agent_definition
 from perdure.agents.results import AgentEvent, AgentResult
+from perdure.client.connection import Connection
 from perdure.client.handle import AgentHandle
 from perdure.client.media import Media, media_parts
 from perdure.client.session import Options, Session
@@ -118,7 +119,7 @@ class AsyncRuntime:
         connection = await self.session.connection()
         started = await connection.api.start(body)
         if own is not None:
-            connection.serve(queue_functions(own))
+            _serve(connection, own)
         return AgentHandle(started.execution_id, self, agent=own)
 
     async def stream_async(self, agent: Agent | str, prompt: str = "", **options: Any) -> AgentStream:
@@ -138,7 +139,7 @@ class AsyncRuntime:
                     where=f"execution {execution_id}",
                     fix="Give the agent that it was started with.",
                 )
-            connection.serve(queue_functions(agent))
+            _serve(connection, agent)
         if found.status in {"paused", "quarantined"}:
             await connection.api.control(execution_id, "resume")
         return AgentHandle(execution_id, self, agent=agent)
@@ -162,7 +163,7 @@ class AsyncRuntime:
         await self.deploy_async(*agents)
         connection = await self.session.connection()
         for agent in agents:
-            connection.serve(queue_functions(agent))
+            _serve(connection, agent)
         _log.info("serving %s", ", ".join(connection.worker.tools) or "no tools")
         if blocking:
             try:
@@ -197,6 +198,7 @@ class AgentRuntime(AsyncRuntime):
         auto_start: start this user's server when it does not run.
         worker_concurrency: tool calls that run in this process at the same time.
         worker_name: how this process's worker shows itself.
+        dependencies: objects of this process that tools find in their context.
         reconnect_timeout: seconds for which a wait or a stream looks for a server that has gone.
         app_options: further options of an embedded server.
     """
@@ -212,6 +214,7 @@ class AgentRuntime(AsyncRuntime):
         auto_start: bool = True,
         worker_concurrency: int = 32,
         worker_name: str | None = None,
+        dependencies: Mapping[str, Any] | None = None,
         reconnect_timeout: float = 300.0,
         app_options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -224,6 +227,7 @@ class AgentRuntime(AsyncRuntime):
             auto_start=auto_start,
             worker_concurrency=worker_concurrency,
             worker_name=worker_name,
+            dependencies=dependencies or {},
             reconnect_timeout=reconnect_timeout,
             app_options=app_options or {},
         )
@@ -341,3 +345,7 @@ class AgentRuntime(AsyncRuntime):
 
     def __exit__(self, *_: object) -> None:
         self.shutdown()
+
+
+def _serve(connection: Connection, agent: Agent) -> None:
+    connection.serve(queue_functions(agent), {agent.name: agent.metadata})

@@ -49,6 +49,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     auto_start: bool = True
     worker_concurrency: int = 32
     worker_name: str | None = None
+    dependencies: Mapping[str, Any] = {}
     reconnect_timeout: float = 300.0
     app_options: Mapping[str, Any] = {}
 
@@ -115,7 +116,11 @@ class Session:
         options = self.options
         api = ApiClient(transport, self.clock, api_key=key, reconnect_s=options.reconnect_timeout)
         return Connection(
-            api, self.clock, concurrency=options.worker_concurrency, worker_name=options.worker_name
+            api,
+            self.clock,
+            concurrency=options.worker_concurrency,
+            worker_name=options.worker_name,
+            dependencies=options.dependencies,
         )
 
     async def _transport(self) -> tuple[Transport, str | None]:

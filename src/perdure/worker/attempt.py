@@ -44,7 +44,14 @@ class Attempt:
     """
 
     def __init__(
-        self, task: TaskRecord, tool: ToolDef[..., Any] | None, threads: Threads, clock: Clock
+        self,
+        task: TaskRecord,
+        tool: ToolDef[..., Any] | None,
+        threads: Threads,
+        clock: Clock,
+        *,
+        dependencies: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
         self.task = task
         self.lease: Lease = (task.execution_id, task.step, task.epoch)
@@ -58,7 +65,7 @@ class Attempt:
         self._clock = clock
         self._replaced = False
         self._call: asyncio.Future[Any] | None = None
-        self._context = _context_of(task)
+        self._context = _context_of(task, dependencies or {}, metadata or {})
 
     async def perform(self) -> None:
         """Run the function; `record` has the outcome, unless the lease was lost."""
@@ -165,7 +172,7 @@ def changed_state(before: dict[str, bytes], after: dict[str, Any], where: str) -
     return changed or None
 
 
-def _context_of(task: TaskRecord) -> ToolContext:
+def _context_of(task: TaskRecord, dependencies: dict[str, Any], metadata: dict[str, Any]) -> ToolContext:
     ids = {"execution_id": task.execution_id, "step": task.step, "tool": task.tool}
     return ToolContext(
         execution_id=task.execution_id,
@@ -178,6 +185,8 @@ def _context_of(task: TaskRecord) -> ToolContext:
         idempotency_key=task.idempotency_key,
         state=dict(task.state),
         deadline_ms=task.deadline_ms,
+        metadata=metadata,
+        dependencies=dependencies,
         logger=logging.LoggerAdapter(_tool_log, ids),
     )
 

@@ -64,6 +64,7 @@ class Worker:
     Args:
         concurrency: tasks that run at the same time.
         name: how the worker shows itself; host, process and a random part by default.
+        dependencies: objects of this process that the tools find in their context.
     """
 
     def __init__(
@@ -74,11 +75,14 @@ class Worker:
         *,
         concurrency: int = 32,
         name: str | None = None,
+        dependencies: Mapping[str, Any] | None = None,
     ) -> None:
         self._api = api
         self._clock = clock
         self._functions = dict(functions)
         self._concurrency = concurrency
+        self._dependencies = dict(dependencies or {})
+        self._metadata: dict[str, dict[str, Any]] = {}
         self.name = name or f"{socket.gethostname()}:{os.getpid()}:{clock.random_bytes(3).hex()}"
         self._in_hand: dict[Lease, Attempt] = {}
         self._running = 0
@@ -100,8 +104,14 @@ class Worker:
         """Queue names that are served."""
         return list(self._functions)
 
-    def serve(self, functions: Mapping[str, ToolDef[..., Any]]) -> None:
-        """Serve these tools too, from now on; a function of the same queue name takes the old one's place."""
+    def serve(
+        self, functions: Mapping[str, ToolDef[..., Any]], metadata: Mapping[str, dict[str, Any]] | None = None
+    ) -> None:
+        """Serve these tools too, from now on; a function of the same queue name takes the old one's place.
+
+        *metadata* is what the tools of an agent, by its name, find in their context.
+        """
+        self._metadata.update(metadata or {})
         is_new = not self._functions.keys() >= functions.keys()
         self._functions.update(functions)
         if is_new and self._loops:
@@ -205,7 +215,14 @@ class Worker:
             if lease in self._in_hand:
                 continue
             tool = self._functions.get(queue_name(task.agent, task.tool))
-            attempt = Attempt(task, tool, self._threads, self._clock)
+            attempt = Attempt(
+                task,
+                tool,
+                self._threads,
+                self._clock,
+                dependencies=self._dependencies,
+                metadata=self._metadata.get(task.agent),
+            )
             self._in_hand[lease] = attempt
             self._running += 1
             self._heartbeats.watch(task.lease_ms)

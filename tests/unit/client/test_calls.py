@@ -20,6 +20,7 @@ STARTED = {"execution_id": "x1", "agent": "a", "plan_hash": "h", "created": True
 
 
 def error(code: str, status: int) -> tuple[int, Any]:
+    """An error answer."""
     return status, {"error": {"code": code, "what": "no", "fix": "do"}}
 
 
@@ -57,6 +58,7 @@ class Scripted:
 
 
 def api(transport: Scripted, **options: Any) -> ApiClient:
+    """A client with a key and little patience."""
     return ApiClient(transport, SystemClock(), **({"patience_s": 0.3, "api_key": "k"} | options))
 
 
@@ -105,7 +107,12 @@ async def test_the_servers_error_is_the_clients_error():
 
 @pytest.mark.parametrize(
     ("answer", "code"),
-    [((502, b"<html>bad gateway"), "E0610"), ((401, b""), "E0601"), ((500, b"oops"), "E0609"), ((200, b"hello"), "E0703")],
+    [
+        ((502, b"<html>bad gateway"), "E0610"),
+        ((401, b""), "E0601"),
+        ((500, b"oops"), "E0609"),
+        ((200, b"hello"), "E0703"),
+    ],
 )
 async def test_answers_of_others_are_told_apart(answer: tuple[int, bytes], code: str):
     """A proxy's error, a stranger's answer and a bare refusal each get a code."""
@@ -126,10 +133,18 @@ async def test_another_wire_version_is_refused():
 
 
 def approval(**fields: Any) -> dict[str, Any]:
+    """An approval as the server shows it."""
     known: dict[str, Any] = dict.fromkeys(
         ("unknown_epoch", "decision", "decided_at_ms", "decided_by", "channel", "decided_arguments")
     )
-    known |= {"approval_id": "a1", "execution_id": "x1", "step": "s", "agent": "a", "tool": "t", "arguments": {}}
+    known |= {
+        "approval_id": "a1",
+        "execution_id": "x1",
+        "step": "s",
+        "agent": "a",
+        "tool": "t",
+        "arguments": {},
+    }
     return known | {"effect_hash": "h", "requested_at_ms": 0, "reason": ""} | fields
 
 

@@ -21,11 +21,13 @@ Piece = bytes | float  # bytes to send, or seconds to wait
 
 
 def event(seq: int, kind: str = "model_requested") -> bytes:
+    """An event of the stream."""
     data = msgspec.json.encode(EventRecord("x1", seq, 0, {"kind": kind}))
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (seq, kind.encode(), data)
 
 
 def delta(text: str, offset: int, attempt: int = 1) -> bytes:
+    """A piece of an answer."""
     data = msgspec.json.encode(DeltaRecord("x1", "t1", attempt, "text", offset, text))
     return b"event: delta\ndata: %s\n\n" % data
 
@@ -60,12 +62,16 @@ class Connections:
 
 
 def client(app: Any, **options: Any) -> tuple[ApiClient, Wire]:
+    """A client of an application, and the wire between them."""
     wire = Wire(InProcessTransport(app, asyncio.get_running_loop()))
     return ApiClient(wire, SystemClock(), **options), wire
 
 
 async def read(api: ApiClient, after: int = 0) -> list[Any]:
-    return [r.seq if isinstance(r, EventRecord) else (r.attempt, r.text) async for r in api.stream("x1", after)]
+    """What a reader gets: positions, and pieces with their attempts."""
+    return [
+        r.seq if isinstance(r, EventRecord) else (r.attempt, r.text) async for r in api.stream("x1", after)
+    ]
 
 
 async def test_a_stream_goes_on_where_it_was_cut():
@@ -106,7 +112,9 @@ async def test_a_connection_that_dies_is_opened_again():
 
 async def test_a_new_attempt_begins_anew():
     """The server died in mid-answer: the pieces of the new attempt follow from its beginning."""
-    server = Connections([event(1), delta("He", 0)], [event(2, "model_lost"), delta("Ho", 0, 2), event(3), END])
+    server = Connections(
+        [event(1), delta("He", 0)], [event(2, "model_lost"), delta("Ho", 0, 2), event(3), END]
+    )
     api, _ = client(server.app)
     assert await read(api) == [1, (1, "He"), 2, (2, "Ho"), 3, 4]
 

@@ -29,6 +29,7 @@ from perdure.testing import MockModel, call, calls, text
 
 @pytest.fixture
 def runtime(tmp_path: Path) -> Iterator[AgentRuntime]:
+    """An embedded runtime with a directory of its own."""
     with AgentRuntime(embedded=True, data_dir=tmp_path / "data", home=tmp_path) as opened:
         yield opened
 
@@ -48,10 +49,14 @@ async def refund(order: str, amount: float) -> str:
 
 SUPPORT = Agent(
     "support",
-    MockModel([call("lookup", order="A"), call("lookup", order="B"), text("seen {result:lookup.seen.1}", chunks=3)]),
+    MockModel(
+        [call("lookup", order="A"), call("lookup", order="B"), text("seen {result:lookup.seen.1}", chunks=3)]
+    ),
     tools=[lookup],
 )
-REFUNDER = Agent("refunder", MockModel([call("refund", order="A", amount=5), text("{result:refund}")]), tools=[refund])
+REFUNDER = Agent(
+    "refunder", MockModel([call("refund", order="A", amount=5), text("{result:refund}")]), tools=[refund]
+)
 
 
 def waiting(handle: AgentHandle) -> Any:
@@ -69,7 +74,14 @@ def test_run_gives_the_answer_and_what_led_to_it(runtime: AgentRuntime):
     result = runtime.run(SUPPORT, "where is it?", on_event=seen.append)
     assert (result.output, result.status, result.error) == ("seen B", Status.COMPLETED, None)
     assert [c["result"]["seen"] for c in result.tool_calls] == [["A"], ["A", "B"]]
-    assert [m["role"] for m in result.messages] == ["user", "assistant", "tool", "assistant", "tool", "assistant"]
+    assert [m["role"] for m in result.messages] == [
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+        "tool",
+        "assistant",
+    ]
     assert result.usage.total_tokens > 0
     assert "".join(e.content for e in seen if e.type == EventType.TOKEN) == "seen B"
     assert [e.seq for e in seen if e.seq] == [e.seq for e in result.events]

@@ -1,9 +1,8 @@
 """Following a stream over reconnects: no gap, no duplicate, and pieces that join to the text."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-import pytest
 
 from perdure.client.following import Follower, GapError
 from perdure.core.errors import ApiError
@@ -11,10 +10,12 @@ from perdure.wire.types import DeltaRecord, EventRecord
 
 
 def event(seq: int, kind: str = "model_requested") -> EventRecord:
+    """An event at a position."""
     return EventRecord("x1", seq, 0, {"kind": kind})
 
 
 def piece(text: str, offset: int, attempt: int = 1, step: str = "t1") -> DeltaRecord:
+    """A piece of an answer."""
     return DeltaRecord("x1", step, attempt, "text", offset, text)
 
 

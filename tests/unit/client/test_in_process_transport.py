@@ -31,7 +31,9 @@ def application(state: State) -> Any:
                 try:
                     while True:
                         state["sent"] = state.get("sent", 0) + 1
-                        await send({"type": "http.response.body", "body": b"%d" % state["sent"], "more_body": True})
+                        await send(
+                            {"type": "http.response.body", "body": b"%d" % state["sent"], "more_body": True}
+                        )
                 except OSError:
                     state["hung up"] = True
             case "/wait":
@@ -53,6 +55,7 @@ def application(state: State) -> Any:
 
 @pytest.fixture(params=["same loop", "other loop"])
 def other(request: pytest.FixtureRequest) -> Iterator[Portal | None]:
+    """The application's loop: the test's own, or that of a portal."""
     if request.param == "same loop":
         yield None
         return
@@ -62,10 +65,12 @@ def other(request: pytest.FixtureRequest) -> Iterator[Portal | None]:
 
 
 def transport(other: Portal | None, state: State) -> InProcessTransport:
+    """A transport to the application."""
     return InProcessTransport(application(state), other.loop() if other else asyncio.get_running_loop())
 
 
 async def until(state: State, key: str) -> Any:
+    """Wait until the application has noted something."""
     async with asyncio.timeout(5):
         while key not in state:
             await asyncio.sleep(0.005)

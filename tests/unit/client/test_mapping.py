@@ -21,17 +21,39 @@ USAGE = Usage(10, 5, 2)
 
 
 def record(seq: int, event: ev.Event) -> EventRecord:
+    """An event as it comes over the wire."""
     return EventRecord("x1", seq, 1000 + seq, msgspec.json.decode(ev.encode(event)))
 
 
 def answer(**fields: Any) -> ExecutionAnswer:
-    known: dict[str, Any] = dict.fromkeys(("output", "finish_reason", "error", "session_id", "idempotency_key"))
-    known |= {"execution_id": "x1", "agent": "a", "plan_hash": "h", "title": "t", "status": "completed", "turn": 1}
-    known |= {"last_seq": 9, "created_at_ms": 0, "updated_at_ms": 0, "started_by": "k", "usage": USAGE, "waits": []}
+    """An execution as the server shows it."""
+    known: dict[str, Any] = dict.fromkeys(
+        ("output", "finish_reason", "error", "session_id", "idempotency_key")
+    )
+    known |= {
+        "execution_id": "x1",
+        "agent": "a",
+        "plan_hash": "h",
+        "title": "t",
+        "status": "completed",
+        "turn": 1,
+    }
+    known |= {
+        "last_seq": 9,
+        "created_at_ms": 0,
+        "updated_at_ms": 0,
+        "started_by": "k",
+        "usage": USAGE,
+        "waits": [],
+    }
     return ExecutionAnswer(**(known | fields))
 
 
-CALLS = (ToolCallPart("c0", "pay", {"n": 1}), ToolCallPart("c1", "pay", {"n": 2}), ToolCallPart("c2", "gone", {}))
+CALLS = (
+    ToolCallPart("c0", "pay", {"n": 1}),
+    ToolCallPart("c1", "pay", {"n": 2}),
+    ToolCallPart("c2", "gone", {}),
+)
 HISTORY = [
     record(n, event)
     for n, event in enumerate(
@@ -41,7 +63,11 @@ HISTORY = [
             ev.ModelLost("t1", 1, "the server stopped"),
             ev.ModelRequested("t1", 1, 2),
             ev.ModelCompleted(
-                "t1", 2, Message("assistant", (ReasoningPart("hm"), TextPart("first"), *CALLS)), USAGE, "tool_calls"
+                "t1",
+                2,
+                Message("assistant", (ReasoningPart("hm"), TextPart("first"), *CALLS)),
+                USAGE,
+                "tool_calls",
             ),
             ev.ApprovalRequested("t1.c0", "c0", "pay", {"n": 1}, "a0", "hash"),
             ev.ToolRequested("t1.c1", "c1", "pay", {"n": 2}, "ik"),

@@ -12,6 +12,7 @@ from perdure.core.errors import ClientError
 
 
 async def where() -> str:
+    """The thread that it runs in."""
     await asyncio.sleep(0)
     return threading.current_thread().name
 

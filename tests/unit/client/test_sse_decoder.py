@@ -5,8 +5,10 @@ import random
 from perdure.client.sse import EventDecoder, ServerEvent
 
 STREAM = (
-    b"retry: 1000\n\n: comment\n\nid: 1\nevent: started\ndata: {\"a\":1}\n\n"
-    b"event: delta\r\ndata: {}\r\n\r\ndata: one\ndata: two\n\nid: 2\nevent: long\ndata: " + b"x" * 5000 + b"\n\n"
+    b'retry: 1000\n\n: comment\n\nid: 1\nevent: started\ndata: {"a":1}\n\n'
+    b"event: delta\r\ndata: {}\r\n\r\ndata: one\ndata: two\n\nid: 2\nevent: long\ndata: "
+    + b"x" * 5000
+    + b"\n\n"
 )
 EVENTS = [
     ServerEvent("1", "started", b'{"a":1}'),
