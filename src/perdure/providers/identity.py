@@ -5,7 +5,6 @@ worked out for one of them (its translation, its size) is kept beside the object
 its `id` from being used again, and its being frozen keeps the value true.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -14,12 +13,12 @@ V = TypeVar("V")
 
 
 class IdentityCache(Generic[K, V]):
-    """The values of *make*, by object; at most *limit* of them, the least recently used dropped first."""
+    """The values of *make*, by object; at most *limit* of them, the oldest dropped first."""
 
     def __init__(self, make: Callable[[K], V], limit: int = 8192) -> None:
         self._make = make
         self._limit = limit
-        self._kept: OrderedDict[int, tuple[K, V]] = OrderedDict()
+        self._kept: dict[int, tuple[K, V]] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -28,10 +27,9 @@ class IdentityCache(Generic[K, V]):
         """The value for *key*, made once."""
         kept = self._kept.get(id(key))
         if kept is not None:
-            self._kept.move_to_end(id(key))
             return kept[1]
         value = self._make(key)
         self._kept[id(key)] = (key, value)
         if len(self._kept) > self._limit:
-            self._kept.popitem(last=False)
+            del self._kept[next(iter(self._kept))]
         return value

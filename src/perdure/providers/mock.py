@@ -32,6 +32,7 @@ from perdure.providers.mock_support import support_entry
 OnDelta = Callable[[Delta], None]
 
 _CHARS_PER_TOKEN = 4
+_SPOKEN = (TextPart, ReasoningPart)
 
 
 def check_mock(name: str) -> None:
@@ -98,7 +99,7 @@ def _deltas(message: Message, chunks: int) -> list[Delta]:
     """The pieces of the reasoning and of the text, about equally long."""
     deltas = []
     for part in message.parts:
-        if isinstance(part, TextPart | ReasoningPart) and part.text:
+        if isinstance(part, _SPOKEN) and part.text:
             kind = "text" if isinstance(part, TextPart) else "reasoning"
             size = -(-len(part.text) // chunks)
             deltas += [Delta(kind, part.text[at : at + size]) for at in range(0, len(part.text), size)]  # type: ignore[arg-type]
@@ -116,7 +117,7 @@ def _size(message: Message) -> int:
     """About how many characters the message has."""
     total = 0
     for part in message.parts:
-        if isinstance(part, TextPart | ReasoningPart):
+        if isinstance(part, _SPOKEN):
             total += len(part.text)
         elif isinstance(part, ToolCallPart):
             total += len(part.tool) + len(str(part.arguments))

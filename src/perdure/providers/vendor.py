@@ -52,6 +52,8 @@ COMMON_SETTINGS = frozenset(
         "extra_body",
     }
 )
+# Ours, and the mock model's: an agent that was written with a script may be run on a real model.
+_NOT_SENT = frozenset({tool_mode.SETTING, "script", "repeat_last"})
 _FINISH: dict[str | None, FinishReason] = {
     "stop": "stop",
     "length": "length",
@@ -165,7 +167,7 @@ class VendorWire:
         for name, value in settings.extra.items():
             if name in COMMON_SETTINGS or name.startswith(self._tuning.prefixes):
                 result[name] = value
-            elif name == tool_mode.SETTING:
+            elif name in _NOT_SENT:
                 continue
             elif self._tuning.free:
                 body[name] = value

@@ -173,5 +173,5 @@ CASES = [
         native_schema=False,
     ),
     _chat("ollama", "OLLAMA_API_KEY", model="qwen3:8b", schema_with_tools=False),
-    _chat("openai_compatible", "OPENAI_COMPATIBLE_API_KEY", model="org/any", schema_with_tools=False),
+    _chat("openai_compatible", "OPENAI_COMPATIBLE_API_KEY", model="meta-llama/any", schema_with_tools=False),
 ]

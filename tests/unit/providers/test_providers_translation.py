@@ -94,12 +94,12 @@ def test_odd_replies_in_tool_mode() -> None:
 
 
 def test_the_identity_cache_keeps_to_its_limit() -> None:
-    """Values are made once for each object; the least recently used goes first."""
+    """Values are made once for each object; the oldest goes first."""
     made: list[str] = []
     cache: IdentityCache[list[str], int] = IdentityCache(
         lambda key: made.append(key[0]) or len(made), limit=2
     )
     a, b, c = ["a"], ["b"], ["c"]
-    assert [cache.get(a), cache.get(b), cache.get(a), cache.get(c), cache.get(a)] == [1, 2, 1, 3, 1]
+    assert [cache.get(a), cache.get(b), cache.get(a), cache.get(c), cache.get(b)] == [1, 2, 1, 3, 2]
     assert len(cache) == 2
-    assert cache.get(b) == 4
+    assert cache.get(a) == 4

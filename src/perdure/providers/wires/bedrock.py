@@ -5,14 +5,8 @@ from typing import Any
 
 import anyio.to_thread
 import boto3  # type: ignore[import-untyped]
+from botocore import exceptions as aws  # type: ignore[import-untyped]
 from botocore.config import Config  # type: ignore[import-untyped]
-from botocore.exceptions import (
-    CredentialRetrievalError,
-    NoCredentialsError,
-    ParamValidationError,
-    TokenRetrievalError,
-)
-from botocore.exceptions import InvalidEndpointConfigurationError as InvalidEndpoint
 from botocore.session import Session  # type: ignore[import-untyped]
 from botocore.tokens import FrozenAuthToken  # type: ignore[import-untyped]
 from pydantic_ai.models.bedrock import BedrockConverseModel
@@ -57,12 +51,9 @@ def connect(access: Access, now_ms: Callable[[], int]) -> VendorWire:
         await anyio.to_thread.run_sync(client.close)
 
     # A profile or a role is looked up on the way to the call.
-    sign_in = (NoCredentialsError, CredentialRetrievalError, TokenRetrievalError)
-    known = (
-        *((kind, "E0205") for kind in sign_in),
-        (ParamValidationError, "E0204"),
-        (InvalidEndpoint, "E0204"),
-    )
+    sign_in = (aws.NoCredentialsError, aws.CredentialRetrievalError, aws.TokenRetrievalError)
+    refused = (aws.ParamValidationError, aws.InvalidEndpointConfigurationError)
+    known = (*((kind, "E0205") for kind in sign_in), *((kind, "E0204") for kind in refused))
     tuning = _Tuning(("bedrock_",))
     return VendorWire(
         lambda name: BedrockConverseModel(name, provider=provider), close, tuning, now_ms, known

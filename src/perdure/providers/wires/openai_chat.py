@@ -95,8 +95,8 @@ def _profile(name: str, model: str) -> Any:
     match name:
         case "xai":
             return merge_profile(grok_model_profile(model), _CUT)
-        case "perplexity":
+        case "perplexity" | "openai_compatible":  # whatever the name of the model makes the library think
             return merge_profile(_CUT, _OLD_LIMIT, OpenAIModelProfile(supports_json_schema_output=True))
-        case "ollama" | "openai_compatible" | "huggingface":
+        case "ollama" | "huggingface":
             return merge_profile(_CUT, _OLD_LIMIT)
     return _CUT
