@@ -229,9 +229,9 @@ def test_an_answer_that_cannot_be_read_is_said_to_be_so(text: str):
 @pytest.mark.parametrize("filling", ["\n", " ", "`", "```\n", "```json\n \n"])
 def test_reading_an_answer_takes_time_in_proportion_to_its_length(filling: str):
     """A megabyte of white space or of fences from a runaway model is read in well under a second."""
-    began = time.perf_counter()
+    began = time.process_time()
     parse_answer("```json\n" + filling * (1_000_000 // len(filling)) + "x")
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_problems_say_where_and_what():
