@@ -29,7 +29,8 @@ def small_disk(tmp_path):
     if mounted.returncode:
         pytest.skip(f"mounting a small disk is not permitted here: {mounted.stderr.strip()}")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    # Lazily, so that a test which failed with files open leaves no disk behind.
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_full_disk_refuses_and_recovers(small_disk):

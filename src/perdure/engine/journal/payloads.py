@@ -84,7 +84,7 @@ def chain_start(execution_id: str) -> bytes:
 def link(previous: bytes, seq: int, at_ms: int, head: bytes, body_hash: bytes | None) -> bytes:
     """The checksum of one event's row, after the one before it."""
     front = _LINK.pack(previous, seq, at_ms, body_hash is not None) + (body_hash or b"")
-    if len(head) > _SLICED_BYTES:
+    if not _UNLOCKED_BYTES < len(front) + len(head) <= _SLICED_BYTES:
         return hashlib.blake2b(front + head, digest_size=CHAIN_BYTES).digest()
     digest = hashlib.blake2b(front, digest_size=CHAIN_BYTES)
     for start in range(0, len(head), _UNLOCKED_BYTES):
