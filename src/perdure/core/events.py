@@ -31,6 +31,12 @@ class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     fix: str = ""
 
 
+def storable(error: ErrorInfo) -> ErrorInfo:
+    """The error with every character that no UTF-8 text can hold replaced by a question mark."""
+    texts = (error.code, error.what, error.where, error.why, error.fix)
+    return ErrorInfo(*(text.encode("utf-8", "replace").decode() for text in texts))
+
+
 class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind"):
     """Base of all events."""
 

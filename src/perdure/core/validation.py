@@ -20,6 +20,7 @@ _LIMIT = 256
 _cache: dict[int, tuple[dict[str, Any], Draft202012Validator]] = {}
 _NO_REMOTE: Registry[Any] = Registry()
 _MAX_PROBLEMS = 10
+_ENCODER = msgspec.json.Encoder()
 # What the checker raises when a schema or a value is beyond it.
 _UNCHECKABLE = (Unresolvable, UnknownType, re.error, ArithmeticError, TypeError, ValueError, RecursionError)
 
@@ -47,6 +48,15 @@ def problems(schema: dict[str, Any], value: Any) -> tuple[str, ...]:
     except _UNCHECKABLE as error:
         found.append(f"it cannot be checked against its schema ({type(error).__name__}: {error})"[:500])
     return tuple(found)
+
+
+def not_storable(value: Any) -> str | None:
+    """Why *value* cannot be written to the journal as JSON: lone surrogates, numbers or nesting out of bounds."""
+    try:
+        _ENCODER.encode(value)
+    except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        return f"{type(error).__name__}: {error}"[:500]
+    return None
 
 
 def parse_answer(text: str) -> tuple[Any, str | None]:

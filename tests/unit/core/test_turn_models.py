@@ -1,12 +1,15 @@
 """Model steps: retries, answers, typed answers, cut-off answers, the limit of turns."""
 
+from typing import Any
+
 import pytest
 
 from perdure.core import events as ev
 from perdure.core import inputs as inp
 from perdure.core.definition import RetryPolicy
 from perdure.core.machines.turn import next_due_ms
-from perdure.core.model import Usage
+from perdure.core.messages import MediaPart, Message, Part, ReasoningPart, TextPart, ToolCallPart
+from perdure.core.model import ModelReply, Usage
 from perdure.core.transcript import CONTINUE, assemble
 from tests.unit.core.plans import FORECAST, plan
 from tests.unit.core.play import OUTAGE, Play, call, model_calls
@@ -258,3 +261,46 @@ def test_the_request_of_a_step_has_the_plan_and_the_conversation():
     assert request.messages[0].text == 'Context:\n{\n  "user": "ann"\n}\n\nHi'
     plain = assemble(plan(model_retry=RetryPolicy()), play.transcript, "x1", "t1.m", 1)
     assert (plain.output_name, plain.output_schema) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        TextPart("\ud83d"),
+        ReasoningPart("x", "\ud83d"),
+        ToolCallPart("c", "weather", {"city": "\udc00"}),
+        ToolCallPart("c", "weather", {"city": 10**5_000}),
+        ToolCallPart("\ud83d", "weather", {"city": "a"}),
+        MediaPart("text/plain", data="x", url="\ud83d"),
+    ],
+)
+def test_an_answer_that_cannot_be_stored_is_a_failed_attempt(part: Part):
+    """E10: half a character in an answer is the provider's failure; it is asked again, and nothing stands still."""
+    play = Play().begin()
+    answer = ModelReply(Message("assistant", (part,)), Usage(1, 1), "stop")
+    play.give(inp.ModelSucceeded("t1.m", 1, answer))
+    assert play.last.error.code == "E0209"
+    assert play.last.retry_at_ms == play.now + 1_000
+    play.tick(1_000)
+    play.reply("Right.")
+    assert play.last.output == "Right."
+
+
+def test_an_answer_nested_beyond_all_bounds_is_a_failed_attempt():
+    """A value that no reader can follow is not recorded."""
+    deep: dict[str, Any] = {}
+    for _ in range(100_000):
+        deep = {"city": deep}
+    play = Play().begin()
+    answer = ModelReply(Message("assistant", (ToolCallPart("c", "weather", deep),)), Usage(), "stop")
+    play.give(inp.ModelSucceeded("t1.m", 1, answer))
+    assert "RecursionError" in play.last.error.why
+    while deep:  # taken apart by hand: freeing it in one go recurses as well
+        deep = deep["city"]
+
+
+def test_an_error_that_cannot_be_stored_is_stored_with_question_marks():
+    """A provider's own words must not keep its failure out of the journal."""
+    play = Play().begin()
+    play.give(inp.ModelErrored("t1.m", 1, ev.ErrorInfo("E0204", "No", why="half a \ud83d"), False, 0.5))
+    assert play.last.error == ev.ErrorInfo("E0204", "No", why="half a ?")

@@ -18,7 +18,7 @@ from perdure.core.machines import tool_calls
 from perdure.core.machines.backoff import retry_at
 from perdure.core.machines.draft import Applied, Draft, Scope, stale_error
 from perdure.core.machines.turn_state import Step, TurnState
-from perdure.core.validation import parse_answer, problems
+from perdure.core.validation import not_storable, parse_answer, problems
 
 
 def apply(scope: Scope, state: TurnState, item: inp.Input, now_ms: int) -> Applied:
@@ -127,6 +127,11 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
     if not _asking(draft, item.step, item.attempt):
         return
     reply = item.reply
+    wrong = not_storable(reply)
+    if wrong is not None:
+        # Refused here, the attempt fails; refused by the journal, nothing could be recorded of it at all (E10).
+        _model_failed(draft, item, _broken(draft, wrong), retryable=True)
+        return
     draft.record(
         ev.ModelCompleted(
             item.step,
@@ -185,16 +190,41 @@ def _answer(draft: Draft, step: str, finish_reason: str, text: str) -> None:
     advance(draft)
 
 
+def _broken(draft: Draft, why: str) -> ev.ErrorInfo:
+    return ev.ErrorInfo(
+        "E0209",
+        "The provider's answer holds a value that cannot be stored",
+        where=f"agent {draft.scope.plan.agent}, model {draft.scope.plan.model}",
+        why=why,
+        fix="It is asked for again; if it stays, report it with the provider and model.",
+    )
+
+
 def _model_errored(draft: Draft, item: inp.ModelErrored) -> None:
     if not _asking(draft, item.step, item.attempt):
         return
+    error = item.error if not_storable(item.error) is None else ev.storable(item.error)
+    _model_failed(
+        draft, item, error, retryable=item.retryable, jitter=item.jitter, wait_ms=item.retry_after_ms
+    )
+
+
+def _model_failed(
+    draft: Draft,
+    item: inp.ModelSucceeded | inp.ModelErrored,
+    error: ev.ErrorInfo,
+    *,
+    retryable: bool,
+    jitter: float = 0.5,
+    wait_ms: int | None = None,
+) -> None:
     policy = draft.scope.plan.model_retry
     failures = draft.state.steps[item.step].failures + 1
-    if not item.retryable or failures >= policy.max_attempts:
-        draft.record(ev.ExecutionFailed(item.error, partial=_said(draft)))
+    if not retryable or failures >= policy.max_attempts:
+        draft.record(ev.ExecutionFailed(error, partial=_said(draft)))
         return
-    due = retry_at(policy, failures, draft.now_ms, item.jitter, item.retry_after_ms)
-    draft.record(ev.ModelFailed(item.step, item.attempt, item.error, due))
+    due = retry_at(policy, failures, draft.now_ms, jitter, wait_ms)
+    draft.record(ev.ModelFailed(item.step, item.attempt, error, due))
 
 
 def _ask_again(draft: Draft, step_id: str, step: Step) -> None:
