@@ -20,8 +20,13 @@ def result_of(answer: ExecutionAnswer, records: Sequence[EventRecord], agent: Ag
     Raises:
         ExecutionError: E0410 the answer fits the schema of the agent's output type, but not the type itself.
     """
-    mapper = EventMapper()
-    events = [event for record in records for event in mapper.take(record)]
+    mapper, transcript = EventMapper(), Transcript()
+    events: list[AgentEvent] = []
+    for record in records:
+        recorded = event_of(record)
+        events += mapper.tell(record, recorded)
+        if recorded is not None:
+            transcript.fold(recorded, record.at_ms)
     return AgentResult(
         output=_output(answer, agent),
         execution_id=answer.execution_id,
@@ -29,19 +34,15 @@ def result_of(answer: ExecutionAnswer, records: Sequence[EventRecord], agent: Ag
         finish_reason=_reason(answer.finish_reason),
         error=None if answer.error is None else from_wire(answer.error),
         usage=usage_of(answer.usage),
-        messages=messages_of(records),
+        messages=messages_of(transcript),
         tool_calls=tool_calls_of(events),
         events=events,
         metadata={} if agent is None else agent.metadata,
     )
 
 
-def messages_of(records: Sequence[EventRecord]) -> list[dict[str, Any]]:
-    """The conversation as the model was shown it, as far as this version understands its events."""
-    transcript = Transcript()
-    for record in records:
-        if (event := event_of(record)) is not None:
-            transcript.fold(event, record.at_ms)
+def messages_of(transcript: Transcript) -> list[dict[str, Any]]:
+    """The conversation as the model was shown it."""
     return msgspec.json.decode(msgspec.json.encode(transcript.messages), type=list[dict[str, Any]])
 
 

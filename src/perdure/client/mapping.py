@@ -44,7 +44,10 @@ class EventMapper:
         """The events that *record* means."""
         if isinstance(record, DeltaRecord):
             return [_piece(record)]
-        event = event_of(record)
+        return self.tell(record, event_of(record))
+
+    def tell(self, record: EventRecord, event: ev.AnyEvent | None) -> list[AgentEvent]:
+        """The same for a record whose event has been read."""
         kind = str(record.event.get("kind", ""))
         placed: Fields = {
             "execution_id": record.execution_id,

@@ -8,7 +8,7 @@ from pydantic import BaseModel, field_validator
 
 from perdure.agents.agent import Agent
 from perdure.agents.results import EventType, Status
-from perdure.client.history import messages_of, result_of, tool_calls_of
+from perdure.client.history import result_of, tool_calls_of
 from perdure.client.mapping import EventMapper, status_of
 from perdure.core import events as ev
 from perdure.core.errors import ExecutionError
@@ -145,7 +145,7 @@ def test_a_rejected_call_says_so():
 
 def test_messages_are_the_conversation():
     """Roles alternate as the model was shown them, and everything is plain JSON."""
-    messages = messages_of(HISTORY)
+    messages = result_of(answer(), HISTORY, None).messages
     assert [m["role"] for m in messages] == ["user", "assistant", "tool", "assistant"]
     assert [p["call_id"] for p in messages[2]["parts"]] == ["c0", "c1", "c2"]
     assert messages == msgspec.json.decode(msgspec.json.encode(messages))
