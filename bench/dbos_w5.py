@@ -27,4 +27,4 @@ DBOS.destroy()
 def run(params: dict[str, Any]) -> dict[str, Any]:
     """Measure W5; see bench/README.md for the parameters and the answer."""
     folder = Path(params["data_dir"])
-    return start.measure_start("dbos", FIRST_RESULT, folder, params["repeat"])
+    return start.measure_start("from dbos import DBOS", FIRST_RESULT, folder, params["repeat"])

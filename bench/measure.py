@@ -11,6 +11,8 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import apsw
 from typing import Any
 
 
@@ -45,8 +47,35 @@ def quantiles(milliseconds: Sequence[float], prefix: str = "step_ms") -> dict[st
 
 
 def bytes_on_disk(folder: str | Path) -> int:
-    """What all files below a folder hold, in bytes."""
+    """What all files below a folder take, in bytes, logs that are used again included."""
     return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+
+
+def stored_bytes(folder: str | Path) -> int:
+    """What is stored below a folder: the used pages of SQLite files as a reader sees them, other files whole.
+
+    A reader sees committed pages whether they are in the file or still in its write-ahead log, so that the figure
+    does not depend on when a checkpoint happened to run.
+    """
+    total = 0
+    for path in Path(folder).rglob("*"):
+        if path.is_file() and not path.name.endswith(("-wal", "-shm", "-journal")):
+            with path.open("rb") as file:
+                is_sqlite = file.read(16) == b"SQLite format 3\0"
+            total += _used_pages(path) if is_sqlite else path.stat().st_size
+    return total
+
+
+def _used_pages(path: Path) -> int:
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        connection.set_busy_timeout(10_000)
+        pages, free, size = (
+            connection.pragma(name) for name in ("page_count", "freelist_count", "page_size")
+        )
+        return (pages - free) * size
+    finally:
+        connection.close()
 
 
 def peak_mb() -> float:
@@ -69,7 +98,7 @@ def early_and_late(times: Sequence[float], sizes: Sequence[int]) -> dict[str, fl
 
     Args:
         times: seconds since the beginning, after each step.
-        sizes: bytes on disk before the first step, and after each tenth of the steps: 11 values.
+        sizes: bytes stored before the first step, and after each tenth of the steps: 11 values.
     """
     tenth = len(times) // 10
     return {

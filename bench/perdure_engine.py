@@ -75,4 +75,3 @@ def engine_on(folder: Path, model: StepModel) -> Engine:
     clock = SystemClock()
     journal = SqliteJournal(folder, clock)
     return Engine(journal, journal, model, clock)
-

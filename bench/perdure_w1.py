@@ -9,6 +9,7 @@ import uvloop
 
 from bench import measure
 from bench.perdure_engine import StepModel, engine_on, execute, plan_of
+from perdure.app import tune_gc
 
 
 def run(params: dict[str, Any]) -> dict[str, Any]:
@@ -21,6 +22,7 @@ async def _run(params: dict[str, Any]) -> dict[str, Any]:
     model = StepModel(params["steps"], params["output_bytes"], lambda _: None)
     engine = engine_on(folder, model)
     await engine.open()
+    tune_gc()
     plan = plan_of(params["steps"])
     prompt = measure.text_of(params["input_bytes"], "prompt")
     await asyncio.gather(*(execute(engine, plan, prompt) for _ in range(2)))

@@ -1,4 +1,4 @@
-"""W7 on Perdure: one execution of many turns; bytes on disk and time for each, early and late."""
+"""W7 on Perdure: one execution of many turns; bytes stored and time for each, early and late."""
 
 import time
 from pathlib import Path
@@ -26,13 +26,13 @@ async def _run(params: dict[str, Any]) -> dict[str, Any]:
         if number > 1:
             times.append(time.perf_counter() - began)
         if (number - 1) % (steps // 10) == 0:
-            sizes.append(measure.bytes_on_disk(folder))
+            sizes.append(measure.stored_bytes(folder))
 
     engine = engine_on(folder, StepModel(steps, params["output_bytes"], on_step))
     await engine.open()
     began = time.perf_counter()
     await execute(engine, plan_of(steps), measure.text_of(params["input_bytes"], "prompt"))
     times.append(time.perf_counter() - began)
-    sizes.append(measure.bytes_on_disk(folder))
+    sizes.append(measure.stored_bytes(folder))
     await engine.close()
     return measure.early_and_late(times, sizes)

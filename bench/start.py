@@ -19,11 +19,11 @@ print("IDLE", measure.resident_mb(), flush=True)
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def measure_start(module: str, script: str, folder: Path, repeat: int) -> dict[str, float]:
+def measure_start(door: str, script: str, folder: Path, repeat: int) -> dict[str, float]:
     """Medians over *repeat* runs, each on a folder of its own.
 
     Args:
-        module: what is imported.
+        door: the statement that imports what a first program needs.
         script: Python text with `{folder}` and `{report}` to be filled in, other braces doubled.
         folder: an empty folder.
         repeat: number of runs; one more goes before them, to compile the byte code.
@@ -34,7 +34,7 @@ def measure_start(module: str, script: str, folder: Path, repeat: int) -> dict[s
         own.mkdir()
         text = script.format(folder=own, report=REPORT.format(root=str(ROOT)))
         bare.append(_seconds("pass")[0])
-        imports.append(_seconds(f"import {module}")[0])
+        imports.append(_seconds(door)[0])
         began = time.clock_gettime(time.CLOCK_MONOTONIC)
         _, printed = _seconds(text)
         values = dict(line.split() for line in printed.splitlines() if line.startswith(("RESULT", "IDLE")))

@@ -39,11 +39,11 @@ def of_workload(workload: Workload, variants: dict[str, dict[str, Any]]) -> str:
             )
     lines = [f"### {workload.id}: {workload.title}", "", *_markdown(rows), ""]
     ratios = [
-        f"* {variant}: Perdure's {metric.title} is {ratio:.2f}x as good as {side}'s"
+        f"* {variant}, {metric.ratio}: Perdure {ratio:.2f} times as good as {side}"
         for variant, summary in variants.items()
         for side, by_metric in summary["perdure_better_by"].items()
-        for metric in workload.metrics[:2]
-        if (ratio := by_metric.get(metric.name)) is not None
+        for metric in workload.metrics
+        if metric.ratio and (ratio := by_metric.get(metric.name))
     ]
     if ratios:
         lines += ["Ratios of medians:", "", *ratios, ""]

@@ -35,6 +35,7 @@ from perdure.engine.projections import approval_rows
 from perdure.engine.resident import Done, Resident, status_of
 
 _log = structlog.get_logger("perdure.engine")
+_ANSWERED = (ModelCompleted, ModelLost)  # what an attempt has streamed is void, or in the journal
 
 Answer = Applied | PerdureError | StoredExecution
 
@@ -161,7 +162,7 @@ class Driver:
             resident.new = None
             self.started += 1
         for event in commit.events:
-            if isinstance(event, ModelCompleted | ModelLost):
+            if isinstance(event, _ANSWERED):
                 resident.partials.pop(event.step, None)
         if isinstance(commit.events[-1], TERMINAL):
             resident.partials.clear()

@@ -5,6 +5,7 @@ step without a record; the machine then asks again, and only what is recorded co
 """
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -44,13 +45,8 @@ class ModelCalls:
         key = (resident.execution_id, effect.step)
         if key in self._running:
             return
-        task = asyncio.get_running_loop().create_task(self._run(resident, effect.step, effect.attempt))
-        self._running[key] = task
-        task.add_done_callback(lambda done: self._forget(key, done))
-
-    def _forget(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
-        if self._running.get(key) is task:
-            del self._running[key]
+        work = self._run(resident, key, effect.attempt)
+        self._running[key] = asyncio.get_running_loop().create_task(work)
 
     def abort(self, resident: Resident, effect: AbortModel) -> None:
         """Stop the call of a step if it runs."""
@@ -58,9 +54,8 @@ class ModelCalls:
         if task is not None:
             task.cancel()
 
-    async def _run(self, resident: Resident, step: str, attempt: int) -> None:
-        execution_id = resident.execution_id
-        request = assemble(resident.plan, resident.transcript, execution_id, step, attempt)
+    async def _run(self, resident: Resident, key: tuple[str, str], attempt: int) -> None:
+        execution_id, step = key
         part = Partial(attempt)
         resident.partials[step] = part
         self.made += 1
@@ -69,21 +64,29 @@ class ModelCalls:
             offset = part.add(delta.kind, delta.text)
             self._streams.delta(execution_id, step, attempt, delta, offset)
 
+        try:
+            item = await self._ask(resident, step, attempt, on_delta)
+        finally:
+            # Out of the table before the record, so that another attempt of the same step finds its place free.
+            # An abort has taken it out already, and the place may be another call's.
+            if self._running.get(key) is asyncio.current_task():
+                del self._running[key]
+        crash_point("after_effect_before_record", ("model",))
+        self._residency.deliver(execution_id, item)
+
+    async def _ask(
+        self, resident: Resident, step: str, attempt: int, on_delta: Callable[[Delta], None]
+    ) -> inp.ModelSucceeded | inp.ModelErrored:
+        request = assemble(resident.plan, resident.transcript, resident.execution_id, step, attempt)
         began = self._clock.monotonic()
-        item: inp.Input
         try:
             reply = await self._models.complete(request, on_delta)
         except ModelError as error:
-            item = self._errored(step, attempt, error)
+            return self._errored(step, attempt, error)
         except Exception as fault:  # noqa: BLE001 - E10: one of the named boundaries
             _log.error("model_adapter_fault", model=str(request.model), error=repr(fault), exc_info=fault)
-            item = self._errored(step, attempt, _adapter_fault(request.model.provider, fault))
-        else:
-            item = self._succeeded(step, attempt, reply, began)
-        crash_point("after_effect_before_record", ("model",))
-        # Out of the table before the record, so that another attempt of the same step finds its place free.
-        self._running.pop((execution_id, step), None)
-        self._residency.deliver(execution_id, item)
+            return self._errored(step, attempt, _adapter_fault(request.model.provider, fault))
+        return self._succeeded(step, attempt, reply, began)
 
     def _succeeded(self, step: str, attempt: int, reply: ModelReply, began: float) -> inp.ModelSucceeded:
         duration_ms = round((self._clock.monotonic() - began) * 1000)
