@@ -16,8 +16,9 @@ from rich.text import Text
 
 from perdure.cli import render, text
 from perdure.cli.keys import Keyboard
+from perdure.cli.nodes import Approval, Node
 from perdure.cli.options import Invocation
-from perdure.cli.view import Approval, Node, View
+from perdure.cli.view import View
 from perdure.client.api import ApiClient
 from perdure.core.errors import PerdureError, ToolError
 from perdure.wire.types import DecisionBody

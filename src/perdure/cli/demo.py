@@ -6,7 +6,6 @@ Everything in it is real: a server process, a worker process, SIGKILL, a journal
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -16,8 +15,9 @@ from perdure.cli.children import Child, started
 from perdure.cli.demo_agent import MODEL, PROMPT, SLOW_TOOLS, Ledger, support_agent
 from perdure.cli.demo_report import Report, count_calls, run_again, steps_with_results
 from perdure.cli.keys import Keyboard
+from perdure.cli.nodes import Node
 from perdure.cli.options import Invocation
-from perdure.cli.view import Node, View
+from perdure.cli.view import View
 from perdure.client.api import ApiClient
 from perdure.client.discovery import api_key_of, read_server_file
 from perdure.client.transport import HttpTransport
@@ -120,7 +120,8 @@ class Demo:
             if not self.view.execution_id:
                 await self._check_model(url)
             worker_command = ("worker", AGENT, "--no-deploy")
-            async with started("worker", worker_command, self._environ, self.home / "worker.log") as worker:
+            environ = {**self._environ, "PERDURE_SERVER_URL": url}  # named: it starts no server by itself
+            async with started("worker", worker_command, environ, self.home / "worker.log") as worker:
                 await worker.said("serving", self.call.clock)
                 took = text.duration(round((self.call.clock.monotonic() - began) * 1000))
                 tools = ", ".join(t.name for t in self.definition.tools)
@@ -344,4 +345,4 @@ def _next_words(demo: Demo, report: Report, *, kept_home: bool) -> list[str]:
 
 def asks(call: Invocation) -> bool:
     """Whether a person is there to answer."""
-    return call.screen.interactive and not os.environ.get("CI")
+    return call.screen.interactive and not call.environ.get("CI")

@@ -162,7 +162,7 @@ class Watch:
                     await desk.attend()
         self._keyboard = None
         for row in render.tree(self.view, self.call.clock.now_ms(), turns=_turns(out.height * 3)):
-            out.print(row, soft_wrap=True)
+            out.print(row, no_wrap=True, overflow="ellipsis")
 
     def _frame(self, hint: Text | None) -> Group:
         height = self.call.screen.out.height

@@ -1,7 +1,6 @@
 """Options that many commands share, and what every command is handed."""
 
 import os
-from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -20,16 +19,16 @@ ByOption = Annotated[
 ]
 IdArgument = Annotated[
     str,
-    typer.Argument(metavar="ID", help="The execution's id, or the beginning of it if no other begins so."),
+    typer.Argument(help="The execution's id, or the beginning of it if no other begins so."),
 ]
 
 
 @dataclass
 class Invocation:
-    """One run of the command line: where it prints, its environment, its clock."""
+    """One run of the command line: where it prints, its environment (a copy that options change), its clock."""
 
     screen: Screen
-    environ: MutableMapping[str, str] = field(default_factory=lambda: os.environ)
+    environ: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     clock: Clock = field(default_factory=SystemClock)
 
 

@@ -9,11 +9,9 @@ with the event that records it.
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from perdure.cli import text
 from perdure.cli.times import clock_time
-from perdure.cli.view import View
+from perdure.cli.view import View, event_of
 from perdure.core import events as ev
 from perdure.wire.types import EventRecord
 
@@ -22,9 +20,8 @@ LIMIT = 400
 
 def event_line(view: View, record: EventRecord) -> str:
     """The line of an event that *view* has just been given."""
-    try:
-        event = msgspec.convert(record.event, ev.AnyEvent)
-    except msgspec.ValidationError:
+    event = event_of(record)
+    if event is None:
         subject = text.line(str(record.event.get("kind", "unknown")))
         words = text.compact({k: v for k, v in record.event.items() if k != "kind"}, LIMIT)
     else:

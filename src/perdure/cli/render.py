@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from perdure.cli import text
+from perdure.cli.nodes import Approval, Node, Turn
 from perdure.cli.plain import error_words
 from perdure.cli.times import clock_time, date_time, span
-from perdure.cli.view import Approval, Node, Turn, View
+from perdure.cli.view import View
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 FRAME_MS = 100
@@ -156,7 +157,7 @@ def _node(view: View, node: Node, now_ms: int, branch: str, detail: Detail) -> T
     )
     if node.kind == "tool" and not detail.story and node.arguments:
         row.append("  " + text.compact(node.arguments, detail.limit), "dim")
-    if node.began_ms is not None:
+    if node.began_ms is not None and node.state != "approval":
         row.append("  " + span(node.began_ms, node.ended_ms or view.ended_ms, now_ms))
     if node.usage.total_tokens:
         row.append(f"  {text.count(node.usage.total_tokens)} tokens")

@@ -15,130 +15,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from perdure.cli.nodes import Approval, Failure, Node, Streamed, Turn
 from perdure.core import events as ev
 from perdure.core.messages import ReasoningPart
 from perdure.core.model import Usage
 from perdure.wire.types import DeltaRecord, EventRecord
-
-NodeState = Literal["queued", "running", "approval", "retry", "done", "failed", "refused", "rejected"]
-SETTLED: frozenset[str] = frozenset({"done", "failed", "refused", "rejected"})
-
-
-@dataclass
-class Streamed:
-    """A text in flight: the pieces of one attempt, joined at their offsets.
-
-    A reader who came late lacks the beginning; `base` is the offset of the first character that is here.
-    """
-
-    attempt: int = 0
-    base: int = 0
-    text: str = ""
-
-    def add(self, delta: DeltaRecord) -> None:
-        """Join a piece; a higher attempt begins anew, and a piece of an earlier one is dropped."""
-        if delta.attempt < self.attempt:
-            return
-        if delta.attempt > self.attempt:
-            self.attempt, self.base, self.text = delta.attempt, delta.offset, ""
-        at = delta.offset - self.base
-        if 0 <= at <= len(self.text):
-            # A piece that was sent twice must not shorten what is here already.
-            self.text = self.text[:at] + delta.text + self.text[at + len(delta.text) :]
-        else:
-            self.base, self.text = delta.offset, delta.text
-
-
-@dataclass
-class Failure:
-    """An attempt that did not succeed."""
-
-    attempt: int
-    at_ms: int
-    error: ev.ErrorInfo
-
-
-@dataclass
-class Approval:
-    """What a person is or was asked about a call."""
-
-    approval_id: str
-    effect_hash: str
-    arguments: dict[str, Any]
-    requested_ms: int
-    unknown_epoch: int | None = None
-    decision: str | None = None
-    by: str = ""
-    channel: str = ""
-    reason: str = ""
-    edited: bool = False
-    decided_ms: int | None = None
-
-
-@dataclass
-class Node:
-    """One step: the model call of a turn, or a tool call.
-
-    Attributes:
-        since_ms: when the step entered its state.
-        attempts: how often it was begun.
-        lost: attempts whose server or worker fell silent.
-        approvals: the questions to a person, in order; the last one may be open.
-    """
-
-    step: str
-    kind: Literal["model", "tool"]
-    name: str
-    state: NodeState
-    since_ms: int
-    began_ms: int | None = None
-    ended_ms: int | None = None
-    attempts: int = 0
-    lost: int = 0
-    failures: list[Failure] = field(default_factory=list)
-    arguments: dict[str, Any] | None = None
-    result: Any = None
-    error: ev.ErrorInfo | None = None
-    retry_at_ms: int | None = None
-    worker: str = ""
-    key: str = ""
-    usage: Usage = field(default_factory=Usage)
-    finish_reason: str = ""
-    text: Streamed = field(default_factory=Streamed)
-    reasoning: Streamed = field(default_factory=Streamed)
-    output_errors: tuple[str, ...] = ()
-    approvals: list[Approval] = field(default_factory=list)
-
-    @property
-    def settled(self) -> bool:
-        """Whether the step has its result."""
-        return self.state in SETTLED
-
-    @property
-    def open_approval(self) -> Approval | None:
-        """The question that waits for an answer, if there is one."""
-        last = self.approvals[-1] if self.approvals else None
-        return last if last and last.decision is None else None
-
-    def enter(self, state: NodeState, at_ms: int) -> None:
-        """Change the state."""
-        self.state, self.since_ms = state, at_ms
-        if state in SETTLED:
-            self.ended_ms = at_ms
-
-
-@dataclass
-class Turn:
-    """One pass of the loop: the model step, then its tool steps in the order in which they appeared."""
-
-    number: int
-    model: Node | None = None
-    tools: list[Node] = field(default_factory=list)
-
-    @property
-    def nodes(self) -> list[Node]:
-        """All steps of the turn."""
-        return ([self.model] if self.model else []) + self.tools
 
 
 @dataclass
@@ -181,9 +62,8 @@ class View:
         if record.seq <= self.seq:
             return False
         self.seq = record.seq
-        try:
-            event = msgspec.convert(record.event, ev.AnyEvent)
-        except msgspec.ValidationError:
+        event = event_of(record)
+        if event is None:
             self.unknown += 1
             return True
         _REDUCERS[type(event)](self, record.at_ms, event)
@@ -252,6 +132,14 @@ class View:
             node = self._nodes[step] = Node(step, "tool", name or step, "queued", at_ms)
             self._turn().tools.append(node)
         return node
+
+
+def event_of(record: EventRecord) -> ev.AnyEvent | None:
+    """The record's event; None for a kind, or a form of it, that this release does not know."""
+    try:
+        return msgspec.convert(record.event, ev.AnyEvent)  # type: ignore[no-any-return]
+    except (msgspec.ValidationError, UnicodeError):
+        return None
 
 
 # One reducer for each kind ------------------------------------------------------------------------------

@@ -14,9 +14,7 @@ from perdure.wire.types import ApprovalAnswer, DecisionBody
 app = command_group()
 WhichArgument = Annotated[
     str,
-    typer.Argument(
-        metavar="ID", help="The approval, or the execution that waits for it; a unique beginning is enough."
-    ),
+    typer.Argument(help="The approval, or the execution that waits for it; a unique beginning is enough."),
 ]
 
 
@@ -28,7 +26,7 @@ WhichArgument = Annotated[
 )
 def approve(
     ctx: typer.Context,
-    which: WhichArgument,
+    approval_id: WhichArgument,
     arguments: Annotated[
         str | None,
         typer.Option("--arguments", metavar="JSON", help="Run the call with these arguments instead."),
@@ -39,20 +37,24 @@ def approve(
     """Let a call run that waits for a person."""
     edited = None if arguments is None else parse_arguments(arguments)
     _decide(
-        invocation(ctx, output), which, DecisionBody("approved", arguments=edited, by=by, channel=CHANNEL)
+        invocation(ctx, output),
+        approval_id,
+        DecisionBody("approved", arguments=edited, by=by, channel=CHANNEL),
     )
 
 
 @app.command("reject", epilog=examples('perdure reject x06f3 --reason "over the limit of 50"'))
 def reject(
     ctx: typer.Context,
-    which: WhichArgument,
+    approval_id: WhichArgument,
     reason: Annotated[str, typer.Option("--reason", "-r", help="Why; the agent sees it and goes on.")],
     by: ByOption = None,
     output: FormatOption = None,
 ) -> None:
     """Refuse a call that waits for a person."""
-    _decide(invocation(ctx, output), which, DecisionBody("rejected", reason=reason, by=by, channel=CHANNEL))
+    _decide(
+        invocation(ctx, output), approval_id, DecisionBody("rejected", reason=reason, by=by, channel=CHANNEL)
+    )
 
 
 def _decide(call: Invocation, typed: str, body: DecisionBody) -> None:

@@ -14,6 +14,7 @@ from perdure.cli.options import FormatOption, Invocation, command_group, example
 from perdure.core.errors import PerdureError
 
 app = command_group()
+STUCK = frozenset({"E0702", "E0705"})  # a process that did not start, or nothing happened for too long
 
 
 @app.command(
@@ -47,9 +48,10 @@ def demo(
     keep = keep or home is not None
     try:
         code = asyncio.run(_run(call, place, model, base_url, keep=keep))
-    except PerdureError:
-        keep = True  # the logs say more
-        call.screen.note(f"The demo's journal and logs are in {place}")
+    except PerdureError as error:
+        if error.code in STUCK:
+            keep = True  # the logs say more
+            call.screen.note(f"The demo's journal and logs are in {place}")
         raise
     finally:
         if not keep:

@@ -31,9 +31,7 @@ SKIPPED = frozenset({"node_modules", "__pycache__", "site-packages", "venv", "bu
 )
 def dev(
     ctx: typer.Context,
-    agent: Annotated[
-        str, typer.Argument(metavar="[AGENT]", help="module:attribute or path/file.py:attribute.")
-    ] = BUNDLED,
+    agent: Annotated[str, typer.Argument(help="module:attribute or path/file.py:attribute.")] = BUNDLED,
     port: Annotated[int | None, typer.Option("--port", help="Of the server; 0 takes any free one.")] = None,
     ephemeral: Annotated[  # noqa: FBT002 - typer's way to declare a flag
         bool, typer.Option("--ephemeral", help="Forget everything at the end.")
@@ -66,11 +64,13 @@ async def _dev(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
-    async with _server(call, home, environ, stop) as url:
+    async with _server(call, home, environ, stop) as (url, server):
         _introduce(call, reference, url, home, source)
         while not stop.is_set():
-            async with started("worker", ("worker", reference), environ, None) as worker:
-                changed = await _changed(source, worker, stop, call)
+            async with started(
+                "worker", ("worker", reference), {**environ, "PERDURE_SERVER_URL": url}, None
+            ) as worker:
+                changed = await _changed(source, worker, server, stop, call)
             if changed:
                 call.screen.line(f"changed: {text.line(changed)}; restarting the worker")
     call.screen.line("Stopped. What was running goes on with the next start.")
@@ -79,11 +79,11 @@ async def _dev(
 @contextlib.asynccontextmanager
 async def _server(
     call: Invocation, home: Path, environ: Mapping[str, str], stop: asyncio.Event
-) -> AsyncIterator[str]:
-    """The URL of this home's server: the one that runs, or one of our own."""
+) -> AsyncIterator[tuple[str, Child | None]]:
+    """The URL of this home's server: the one that runs, or one of our own, which is ended at the end."""
     found = read_server_file(home)
     if found is not None and await health(call, found.url) is not None:
-        yield found.url
+        yield found.url, None
         return
     async with started("server", ("server", "start", "--foreground"), environ, home / "server.log") as child:
         while not stop.is_set():
@@ -92,7 +92,7 @@ async def _server(
                 break
             child.check()
             await asyncio.sleep(POLL_S / 10)
-        yield found.url if found is not None else ""
+        yield (found.url if found is not None else ""), child
 
 
 def _introduce(call: Invocation, reference: str, url: str, home: Path, source: Path) -> None:
@@ -112,13 +112,21 @@ def _introduce(call: Invocation, reference: str, url: str, home: Path, source: P
     line("")
 
 
-async def _changed(source: Path, worker: Child, stop: asyncio.Event, call: Invocation) -> str:
-    """The file that changed; empty when it is time to stop."""
+async def _changed(
+    source: Path, worker: Child, server: Child | None, stop: asyncio.Event, call: Invocation
+) -> str:
+    """The file that changed; empty when it is time to stop.
+
+    Raises:
+        ClientError: E0702 the server has ended.
+    """
     before = _stamps(source.parent)
     said = False
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), POLL_S)
+        if server is not None:
+            server.check()
         if worker.process.returncode is not None and not said:
             call.screen.note("The worker has ended; it is started again when a file changes.")
             said = True

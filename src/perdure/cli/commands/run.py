@@ -23,13 +23,9 @@ app = command_group()
 
 AgentArgument = Annotated[
     str,
-    typer.Argument(
-        metavar="AGENT", help="A deployed agent's name, or module:attribute, or path/file.py:attribute."
-    ),
+    typer.Argument(help="A deployed agent's name, or module:attribute, or path/file.py:attribute."),
 ]
-PromptArgument = Annotated[
-    str, typer.Argument(metavar="PROMPT", help="What the agent is asked; - reads it from stdin.")
-]
+PromptArgument = Annotated[str, typer.Argument(help="What the agent is asked; - reads it from stdin.")]
 SessionOption = Annotated[
     str | None, typer.Option("--session", help="The conversation that this belongs to.")
 ]
@@ -80,7 +76,7 @@ async def _run(call: Invocation, typed: str, body: StartBody) -> int:
         started = await open_.api.start(_addressed(body, typed, loaded))
         leaving = ""
         if loaded is not None:
-            serve(open_, loaded)
+            _serve(open_, loaded)
             if started.worker_tools:
                 leaving = f"Its tools stop with this program; serve them with: perdure worker {typed}"
         elif call.screen.for_people:
@@ -141,9 +137,7 @@ async def _start(call: Invocation, typed: str, body: StartBody) -> StartAnswer:
 )
 def worker(
     ctx: typer.Context,
-    agents: Annotated[
-        list[str], typer.Argument(metavar="AGENT...", help="module:attribute or path/file.py:attribute.")
-    ],
+    agents: Annotated[list[str], typer.Argument(help="module:attribute or path/file.py:attribute.")],
     deploy: Annotated[  # noqa: FBT002 - typer's way to declare a flag
         bool, typer.Option("--deploy/--no-deploy", help="Make the agents startable by name first.")
     ] = True,
@@ -166,7 +160,7 @@ async def _work(call: Invocation, references: list[str], *, deploy: bool) -> Non
             if deploy:
                 answer = await open_.api.deploy(agent_definition(agent))
                 call.screen.line(f"deployed {answer.agent} version {answer.version}")
-            serve(open_, agent)
+            _serve(open_, agent)
             tools = ", ".join(t.name for t in agent.tools if not t.external) or "no tools of its own"
             call.screen.line(
                 f'serving {agent.name}: {tools}  (start it with: perdure run {agent.name} "...")'
@@ -175,9 +169,9 @@ async def _work(call: Invocation, references: list[str], *, deploy: bool) -> Non
         call.screen.line("stopping: finishing what is in hand")
 
 
-def serve(open_: Connection, agent: Agent) -> None:
+def _serve(open_: Connection, agent: Agent) -> None:
     """Run the agent's tools in this process from now on."""
-    open_.serve(queue_functions(agent))
+    open_.serve(queue_functions(agent), {agent.name: agent.metadata})
 
 
 def _load(typed: str) -> Agent | None:
