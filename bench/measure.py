@@ -11,9 +11,9 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import apsw
-from typing import Any
 
 
 def text_of(size: int, seed: str) -> str:

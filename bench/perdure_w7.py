@@ -1,4 +1,8 @@
-"""W7 on Perdure: one execution of many turns; bytes stored and time for each, early and late."""
+"""W7 on Perdure: one execution of many turns; bytes stored and time for each, early and late.
+
+The model's answers are cut off at their length, and the execution's output is all of them joined. One turn more than
+asked for is run, so that this last commit is not counted as a step's.
+"""
 
 import time
 from pathlib import Path
@@ -28,11 +32,9 @@ async def _run(params: dict[str, Any]) -> dict[str, Any]:
         if (number - 1) % (steps // 10) == 0:
             sizes.append(measure.stored_bytes(folder))
 
-    engine = engine_on(folder, StepModel(steps, params["output_bytes"], on_step))
+    engine = engine_on(folder, StepModel(steps + 1, params["output_bytes"], on_step))
     await engine.open()
     began = time.perf_counter()
-    await execute(engine, plan_of(steps), measure.text_of(params["input_bytes"], "prompt"))
-    times.append(time.perf_counter() - began)
-    sizes.append(measure.stored_bytes(folder))
+    await execute(engine, plan_of(steps + 1), measure.text_of(params["input_bytes"], "prompt"))
     await engine.close()
     return measure.early_and_late(times, sizes)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import apsw
 import pytest
 
 from bench import measure, rounds, table
@@ -49,6 +50,20 @@ def test_early_and_late_are_the_first_and_last_tenth():
     assert answer["step_ms_early"] == pytest.approx(1.0)
     assert answer["step_ms_late"] == pytest.approx(2.0)
     assert answer["bytes_per_step_early"] == answer["bytes_per_step_late"] == 10
+
+
+def test_stored_bytes_do_not_depend_on_a_checkpoint(tmp_path: Path):
+    """Rows that are still in the write-ahead log count as they do after the checkpoint."""
+    db = apsw.Connection(str(tmp_path / "some.db"))
+    db.pragma("journal_mode", "wal")
+    db.pragma("wal_autocheckpoint", 0)
+    db.execute("CREATE TABLE t(x)")
+    for _ in range(100):
+        db.execute("INSERT INTO t VALUES (zeroblob(4000))")
+    before = measure.stored_bytes(tmp_path)
+    db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    assert measure.stored_bytes(tmp_path) == before > 400_000
+    db.close()
 
 
 def test_the_step_gives_text_of_the_size_asked_for():
