@@ -138,11 +138,15 @@ class Desk:
     async def _ask(self, prompt: str) -> str | None:
         if self._keyboard is None:
             return None
+        stdout = self._call.screen.stdout
+
+        def show() -> None:
+            stdout.write(prompt)
+            stdout.flush()
+
         self._area.stop()
-        self._call.screen.stdout.write(prompt)
-        self._call.screen.stdout.flush()
         try:
-            return await self._keyboard.line()
+            return await self._keyboard.line(show)
         finally:
             self._area.start(refresh=True)
 

@@ -8,6 +8,7 @@ import asyncio
 import os
 import termios
 import tty
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -46,12 +47,16 @@ class Keyboard:
         termios.tcflush(self._fd, termios.TCIFLUSH)
         self._keys = ""
 
-    async def line(self) -> str | None:
-        """A line, with echo and the terminal's own editing; None when it was given up (Ctrl-D, `give_up`)."""
+    async def line(self, prompt: Callable[[], None]) -> str | None:
+        """A line, with echo and the terminal's own editing; None when it was given up (Ctrl-D, `give_up`).
+
+        *prompt* shows what is asked, once the terminal is ready to take it.
+        """
         self.forget()
         self._typed = b""
         self._line = self._loop.create_future()
         self.cooked()
+        prompt()
         try:
             return await self._line
         finally:
