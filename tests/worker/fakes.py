@@ -184,8 +184,27 @@ class Wire:
                 pending.cancel()
             await asyncio.gather(doing, cut, return_exceptions=True)
 
+    def twin(self) -> "Wire":
+        return _Twin(self)
+
     async def aclose(self) -> None:
         await self.inner.aclose()
+
+
+class _Twin(Wire):
+    """A wire for another loop that is down when the first one is."""
+
+    def __init__(self, first: Wire) -> None:
+        self._first = first
+        super().__init__(first.inner.twin())
+
+    @property
+    def down(self) -> bool:
+        return self._first.down
+
+    @down.setter
+    def down(self, _: bool) -> None:
+        """Only the first one's counts."""
 
 
 async def _next(source: AsyncIterator[bytes]) -> bytes | None:

@@ -55,7 +55,12 @@ class Home:
         with (self.path / "test.log").open("ab") as log:
             command = [sys.executable, "-m", "perdure", "server", "start", "--foreground"]
             self.process = subprocess.Popen(command, env=self.environ, stdout=log, stderr=log)
-        until((self.path / "server.json").exists, 30)
+        until(lambda: (self.path / "server.json").exists() or self.has_ended(), 30)
+        assert not self.has_ended(), (self.path / "test.log").read_text()
+
+    def has_ended(self) -> bool:
+        """Whether the server has ended by itself."""
+        return self.process is None or self.process.poll() is not None
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -9,6 +9,8 @@ from typing import Any
 
 from perdure.agents.context import ToolContext
 from perdure.agents.tools import ToolDef, tool
+from perdure.client.inprocess import InProcessTransport
+from perdure.client.portal import Portal
 from perdure.clock import SystemClock
 from perdure.worker.worker import Worker
 from tests.worker.fakes import FakeServer, Wire, client, task
@@ -114,6 +116,32 @@ async def test_slow_work_keeps_its_lease():
         release.set()
         await server.until(lambda: len(server.results) == 1)
     assert {(lease.execution_id, lease.epoch) for b in server.beats for lease in b.leases} == {("x1", 1)}
+
+
+def test_a_blocked_loop_keeps_its_leases():
+    """An asynchronous tool that blocks the worker's loop for longer than its lease does not lose it."""
+    with contextlib.closing(Portal("elsewhere")) as portal:
+        server = FakeServer()
+
+        @tool
+        async def blocks() -> str:
+            """Blocks the loop."""
+            time.sleep(0.8)
+            return "done"
+
+        server.give(task("blocks", lease_ms=300))
+
+        async def work() -> None:
+            worker = Worker(
+                client(InProcessTransport(server.app, portal.loop())), queues(blocks), SystemClock()
+            )
+            worker.start()
+            while not server.results:
+                await asyncio.sleep(0.01)
+            await worker.stop()
+
+        asyncio.run(work())
+        assert len(server.beats) >= 3
 
 
 async def test_a_lost_lease_stops_the_work_and_drops_it():

@@ -7,7 +7,7 @@ stopping, with growing waits, until the caller's patience ends.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -75,6 +75,7 @@ class Caller:
         reconnect_s: float = 300.0,
     ) -> None:
         self.transport = transport
+        self._api_key = api_key
         self.clock = clock
         self.patience_s = patience_s
         self.reconnect_s = reconnect_s
@@ -126,6 +127,16 @@ class Caller:
     def stream_headers(self, last_seq: int) -> dict[str, str]:
         """Headers that ask for an event stream after *last_seq*."""
         return self._headers | {"accept": "text/event-stream", "last-event-id": str(last_seq)}
+
+    def twin(self) -> Self:
+        """Another client of the same server, for another event loop."""
+        return type(self)(
+            self.transport.twin(),
+            self.clock,
+            api_key=self._api_key,
+            patience_s=self.patience_s,
+            reconnect_s=self.reconnect_s,
+        )
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -65,6 +65,10 @@ class InProcessTransport:
         finally:
             exchange.hang_up()
 
+    def twin(self) -> "InProcessTransport":
+        """Itself: it belongs to no loop but the application's."""
+        return self
+
     async def aclose(self) -> None:
         """Nothing is open between requests."""
 

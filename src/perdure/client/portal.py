@@ -17,7 +17,8 @@ T = TypeVar("T")
 class Portal:
     """Starts its thread with the first call. The thread is a daemon: it never keeps a program from ending."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "perdure-portal") -> None:
+        self._name = name
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -28,7 +29,7 @@ class Portal:
             if self._loop is None:
                 self._loop = _new_loop()
                 self._thread = threading.Thread(
-                    target=self._run, args=(self._loop,), name="perdure-portal", daemon=True
+                    target=self._run, args=(self._loop,), name=self._name, daemon=True
                 )
                 self._thread.start()
             return self._loop

@@ -2,7 +2,7 @@
 
 A session is made without any I/O. With its first use it looks for the server:
 
-    embedded         the server runs in this process, in the portal's loop
+    embedded         the server runs in this process, in a thread and loop of its own
     server_url       given, or in PERDURE_SERVER_URL: it must answer
     otherwise        the one of `server.json` in the home, or on the default port; when neither answers,
                      one is started in the background for this user, unless `auto_start` is off
@@ -62,7 +62,9 @@ class Session:
     ) -> None:
         self.options = options
         self.clock: Clock = clock or SystemClock()
-        self.portal = Portal()
+        self.portal = Portal("perdure-portal")
+        # Not the portal: a tool that blocks the loop that it runs in must not stop the server too.
+        self._server_portal = Portal("perdure-server")
         self._environ = environ
         self._lock = threading.Lock()
         self._opening: dict[asyncio.AbstractEventLoop, asyncio.Task[Connection]] = {}
@@ -100,8 +102,9 @@ class Session:
             app, self._app = self._app, None
         if app is not None:
             with contextlib.suppress(PerdureError):
-                self.portal.call(app.result().close())
+                self._server_portal.call(app.result().close())
         self.portal.close()
+        self._server_portal.close()
 
     async def close_async(self, grace_s: float = 5.0) -> None:
         """The same from a running loop, whose own connection is closed in it."""
@@ -131,10 +134,10 @@ class Session:
                 if self._app is None or (self._app.done() and self._app.exception() is not None):
                     data_dir = home_of(self.options.data_dir or home / "embedded", environ)
                     opening = open_embedded(data_dir, environ, self.options.app_options)
-                    self._app = asyncio.run_coroutine_threadsafe(opening, self.portal.loop())
+                    self._app = asyncio.run_coroutine_threadsafe(opening, self._server_portal.loop())
                 future = self._app
             app = await asyncio.wrap_future(future)
-            return InProcessTransport(app.asgi, self.portal.loop()), app.api_key
+            return InProcessTransport(app.asgi, self._server_portal.loop()), app.api_key
         if self._server is None:
             self._server = await self._find(home, environ)
         url, key = self._server

@@ -121,10 +121,7 @@ class Worker:
         """Begin to work, in the running event loop."""
         if self._loops or self._stopping:
             return
-        self._loops = [
-            self._spawn(self._report(), "report"),
-            self._spawn(self._heartbeats.run(), "heartbeat"),
-        ]
+        self._loops = [self._spawn(self._report(), "report")]
         self._begin_poll()
 
     async def run(self) -> None:
@@ -154,6 +151,7 @@ class Worker:
         for attempt in list(self._in_hand.values()):
             self._lose(attempt)
         await _cancel([*self._loops, *(a.work for a in self._in_hand.values() if a.work is not None)])
+        await self._heartbeats.stop()
         self._threads.close()
         if report.abandoned:
             _log.warning("stopped with %d tasks unfinished; other workers retake them", report.abandoned)

@@ -53,6 +53,9 @@ class Scripted:
     def stream(self, *_: Any) -> Any:
         raise AssertionError
 
+    def twin(self) -> "Scripted":
+        return self
+
     async def aclose(self) -> None:
         pass
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,24 @@ async def test_the_asynchronous_half_alone(tmp_path: Path):
         ]  # fmt: skip
         assert stream.result.output == "refunded 5 for A"
         assert (await stream.get_result_async()).output == "refunded 5 for A"
+
+
+def test_a_tool_that_blocks_its_loop_runs_once(tmp_path: Path):
+    """A blocking call in an asynchronous tool, longer than the lease, neither stops the server nor loses the lease."""
+    ran: list[int] = []
+
+    @tool
+    async def blocks() -> str:
+        """Blocks its loop."""
+        ran.append(1)
+        time.sleep(1.5)
+        return "done"
+
+    agent = Agent("blocking", MockModel([call("blocks"), "{result:blocks}"]), tools=[blocks])
+    with AgentRuntime(embedded=True, data_dir=tmp_path, app_options={"lease_ms": 500}) as runtime:
+        assert runtime.run(agent, "go").output == "done"
+        assert asyncio.run(runtime.run_async(agent, "go")).output == "done"
+    assert len(ran) == 2
 
 
 def test_a_stream_can_be_left_and_taken_up(runtime: AgentRuntime):

@@ -19,6 +19,7 @@ class HttpTransport:
     """The network. Belongs to the event loop that first uses it."""
 
     def __init__(self, base_url: str, *, connect_timeout_s: float = 5.0) -> None:
+        self._connect_timeout_s = connect_timeout_s
         plain = base_url.startswith("http:") and can_parse()
         kind = PlainTransport if plain else LibraryTransport
         self._carrier: Transport = kind(base_url, connect_timeout_s=connect_timeout_s)
@@ -39,6 +40,10 @@ class HttpTransport:
     ) -> AbstractAsyncContextManager[StreamReply]:
         """Send a request and read its answer as it comes."""
         return self._carrier.stream(method, target, headers, timeout_s)
+
+    def twin(self) -> "HttpTransport":
+        """Another transport to the same server, for another event loop."""
+        return HttpTransport(self.address, connect_timeout_s=self._connect_timeout_s)
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -62,6 +62,10 @@ class LibraryTransport:
                 await chunks.aclose()
                 await reply.aclose()
 
+    def twin(self) -> "LibraryTransport":
+        """Another transport to the same server, for another event loop."""
+        return LibraryTransport(self._base_url, connect_timeout_s=self._connect_timeout_s)
+
     async def aclose(self) -> None:
         """Close all connections."""
         pools, self._pools = self._pools, []

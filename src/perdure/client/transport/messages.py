@@ -53,5 +53,8 @@ class Transport(Protocol):
     ) -> AbstractAsyncContextManager[StreamReply]:
         """Send a request and read its answer as it comes; leaving the block hangs up."""
 
+    def twin(self) -> "Transport":
+        """Another transport to the same server, for another event loop."""
+
     async def aclose(self) -> None:
         """Close all connections."""

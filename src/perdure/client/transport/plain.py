@@ -63,6 +63,10 @@ class PlainTransport:
         finally:
             self._keep_or_drop(connection)
 
+    def twin(self) -> "PlainTransport":
+        """Another transport to the same server, for another event loop."""
+        return PlainTransport(self._base_url, connect_timeout_s=self._connect_timeout_s)
+
     async def aclose(self) -> None:
         """Close all connections."""
         kept, self._kept = self._kept, []
