@@ -87,10 +87,11 @@ define make-venv
 	@$(PYTHON) -m venv $(1)
 endef
 
-# $(call install-locked,DIR,LOCK): every file checked against the lock's hashes.
+# $(call install-locked,DIR,LOCK): every file checked against the lock's hashes. The lock names all that is needed,
+# so that pip looks for nothing besides.
 define install-locked
 	@echo "Installing $(LOCKS)/$(2).lock"
-	@$(1)/bin/python -m pip install $(PIP_FLAGS) --require-hashes -r $(LOCKS)/$(2).lock
+	@$(1)/bin/python -m pip install $(PIP_FLAGS) --require-hashes --no-deps -r $(LOCKS)/$(2).lock
 endef
 
 # $(call install-perdure,DIR): the checkout itself. hatchling came with the lock, so nothing is fetched unchecked.
