@@ -83,7 +83,8 @@ def _import(typed: str, module: str, path: Path) -> ModuleType:
     try:
         if not module.endswith(".py"):
             return importlib.import_module(module)
-        name = path.stem
+        # A file called like a module that is loaded already (email.py, json.py) must not take its place.
+        name = path.stem if path.stem not in sys.modules else f"perdure_agent_{path.stem}"
         loader = importlib.machinery.SourceFileLoader(name, str(path))
         found = importlib.util.module_from_spec(
             importlib.machinery.ModuleSpec(name, loader, origin=str(path))

@@ -99,6 +99,14 @@ def test_an_error_of_ours_is_passed_on(project):
     assert caught.value.code == "E0104"
 
 
+def test_a_file_called_like_a_module_of_pythons(project):
+    """An agent in json.py loads, and the module json stays what it is."""
+    (project / "json.py").write_text("from perdure import Agent\nagent = Agent('odd', 'mock/echo')\n")
+    before = sys.modules["json"]
+    assert load_agent("json.py").name == "odd"
+    assert sys.modules["json"] is before
+
+
 def test_two_agents_need_a_name(project):
     """Without an attribute a module with two agents is ambiguous."""
     with (project / "shop_agents.py").open("a") as file:

@@ -1,9 +1,11 @@
 """`perdure demo`: the main job, in one command."""
 
 import asyncio
+import contextlib
 import shutil
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +16,7 @@ from perdure.cli.options import FormatOption, Invocation, command_group, example
 from perdure.core.errors import PerdureError
 
 app = command_group()
+SIGNALLED = 128  # a program that a signal ended: 128 and its number
 STUCK = frozenset({"E0702", "E0705"})  # a process that did not start, or nothing happened for too long
 
 
@@ -60,15 +63,33 @@ def demo(
 
 
 async def _run(call: Invocation, home: Path, model: str | None, base_url: str | None, *, keep: bool) -> int:
-    here = asyncio.current_task()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # As Ctrl-C does: the processes of the demonstration are ended before it ends itself.
-        loop.add_signal_handler(number, here.cancel if here else loop.stop)
-    told = story.Demo(call, home, model, base_url, answer=story.asks(call))
-    try:
-        report = await told.run()
-    except asyncio.CancelledError:
-        call.screen.note("Stopped; the processes of the demo have ended.")
-        raise
+    asked: list[int] = []
+    with _signals(asked):
+        told = story.Demo(call, home, model, base_url, answer=story.asks(call))
+        try:
+            report = await told.run()
+        except asyncio.CancelledError:
+            call.screen.note("Stopped; the processes of the demo have ended.")
+            if not asked:
+                raise
+            return SIGNALLED + asked[0]
     return story.tell(told, report, kept_home=keep)
+
+
+@contextlib.contextmanager
+def _signals(asked: list[int]) -> Iterator[None]:
+    """These end the running task, so that the processes of the demo end before it does; Ctrl-C does that by itself."""
+    here, loop = asyncio.current_task(), asyncio.get_running_loop()
+
+    def stop(number: int) -> None:
+        asked.append(number)
+        if here is not None:
+            here.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop, number)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.remove_signal_handler(number)
