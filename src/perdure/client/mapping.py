@@ -24,7 +24,8 @@ Fields = dict[str, Any]
 def event_of(record: EventRecord) -> ev.AnyEvent | None:
     """The record's event; None for a kind, or a form of it, that only a newer version knows."""
     try:
-        return msgspec.convert(record.event, ev.AnyEvent)  # type: ignore[no-any-return]
+        # Through JSON: `msgspec.convert` studies the union of all events anew in each call, which takes 20 times as long.
+        return ev.decode(msgspec.json.encode(record.event))
     except msgspec.ValidationError:
         return None
 
