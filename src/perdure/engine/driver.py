@@ -10,8 +10,10 @@ What can go wrong, and what is done:
 * `apply` refuses an input: its caller gets the error, nothing else happens.
 * `apply` or an effect raises anything else: a fault of the engine. The execution is read again from the journal;
   after `max_faults` in a row it is quarantined (E10), and no other execution notices.
-* The commit fails for lack of space: callers get the error (E0501); inputs that nobody waits for (a model's answer)
+* The storage is down or full (E0501, E0506): callers get the error; inputs that nobody waits for (a model's answer)
   are kept and tried again, so that nothing that was paid for is thrown away.
+* The journal refuses this one commit (E0503, E0505, E0508): as a fault of the engine, unless all that was in it came
+  from callers and cannot be stored: then they are told so and nothing else happens.
 """
 
 import asyncio
@@ -24,20 +26,39 @@ from perdure.clock import Clock
 from perdure.core import inputs as inp
 from perdure.core.effects import Effect
 from perdure.core.errors import ExecutionError, JournalError, PerdureError
-from perdure.core.events import TERMINAL, AnyEvent, ErrorInfo, ModelCompleted, ModelLost, Recorded, kind_of
+from perdure.core.events import (
+    TERMINAL,
+    AnyEvent,
+    ErrorInfo,
+    ModelCompleted,
+    ModelFailed,
+    ModelLost,
+    Recorded,
+    kind_of,
+    storable,
+)
 from perdure.core.machines.draft import Applied
 from perdure.core.machines.turn import apply, next_due_ms
 from perdure.core.machines.turn_state import TurnState, encode_state
 from perdure.engine.config import EngineConfig
 from perdure.engine.faults import crash_point
+from perdure.engine.journal.failures import not_storable
 from perdure.engine.ports import Commit, Journal, StoredExecution
 from perdure.engine.projections import approval_rows
 from perdure.engine.resident import Done, Resident, status_of
 
 _log = structlog.get_logger("perdure.engine")
-_ANSWERED = (ModelCompleted, ModelLost)  # what an attempt has streamed is void, or in the journal
+_ANSWERED = (
+    ModelCompleted,
+    ModelFailed,
+    ModelLost,
+)  # what an attempt has streamed is void, or in the journal
 
 Answer = Applied | PerdureError | StoredExecution
+Taken = list[tuple[inp.Input, Done | None, Answer]]
+
+# What is wrong with the storage as a whole, and passes; any other error of the journal is about one execution.
+STORAGE_DOWN = frozenset({"E0501", "E0506"})
 
 
 class Listeners:
@@ -46,7 +67,7 @@ class Listeners:
     def __init__(self) -> None:
         self.publish: Callable[[Resident, list[Recorded]], None] = lambda *_: None
         self.perform: Callable[[Resident, Effect], None] = lambda *_: None
-        self.due: Callable[[int], None] = lambda *_: None
+        self.due: Callable[[Resident, int], None] = lambda *_: None
         self.released: Callable[[Resident], None] = lambda *_: None
         self.reload: Callable[[Resident, JournalError | None], None] = lambda *_: None
 
@@ -58,6 +79,7 @@ class Driver:
         self.listeners = Listeners()
         self.started = 0
         self.ended: dict[str, int] = {}
+        self.closed = False
         self._journal = journal
         self._clock = clock
         self._config = config
@@ -76,7 +98,7 @@ class Driver:
         state = resident.state
         events: list[AnyEvent] = []
         effects: list[Effect] = []
-        taken: list[tuple[inp.Input, Done | None, Answer]] = []
+        taken: Taken = []
         while resident.mailbox:
             item, done = resident.mailbox.popleft()
             try:
@@ -85,7 +107,7 @@ class Driver:
                     resident.fold(event, now)
             except ExecutionError as refused:
                 if refused.code == "E0414":
-                    self._fault(resident, [*taken, (item, done, refused)], refused)
+                    self._fault(resident, [*taken, (item, done, refused)], refused, refused)
                     return
                 taken.append((item, done, refused))
                 continue
@@ -93,7 +115,8 @@ class Driver:
                 taken.append((item, done, refused))
                 continue
             except Exception as fault:  # noqa: BLE001 - E10: one of the named boundaries
-                self._fault(resident, [*taken, (item, done, _internal(resident, fault))], fault)
+                error = _internal(resident, fault)
+                self._fault(resident, [*taken, (item, done, error)], fault, error)
                 return
             state = applied.state
             events += applied.events
@@ -103,18 +126,27 @@ class Driver:
             self._answer(resident, taken)
             self._rest(resident)
             return
-        resident.committing = True
-        commit = self._commit_of(resident, state, events, now)
         crash_point("before_submit", map(kind_of, events))
-        self._journal.commit(commit, partial(self._committed, resident, state, commit, effects, taken))
+        try:
+            commit = self._commit_of(resident, state, events, now)
+            resident.committing = True
+            self._journal.commit(commit, partial(self._committed, resident, state, commit, effects, taken))
+        except JournalError as refused:
+            self._not_written(resident, taken, refused)
+        except Exception as fault:  # noqa: BLE001 - E10: one of the named boundaries
+            self._fault(resident, taken, fault, _internal(resident, fault))
 
     def _commit_of(self, resident: Resident, state: TurnState, events: list[AnyEvent], now: int) -> Commit:
+        try:
+            encoded = encode_state(state)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise not_storable(error, resident.execution_id) from error
         return Commit(
             execution_id=resident.execution_id,
             expected_seq=resident.seq,
             at_ms=now,
             events=tuple(events),
-            state=encode_state(state),
+            state=encoded,
             status=status_of(state),
             next_due_ms=next_due_ms(state),
             approvals=approval_rows(resident, events, now),
@@ -127,7 +159,7 @@ class Driver:
         state: TurnState,
         commit: Commit,
         effects: list[Effect],
-        taken: list[tuple[inp.Input, Done | None, Answer]],
+        taken: Taken,
         outcome: StoredExecution | JournalError | None,
     ) -> None:
         resident.committing = False
@@ -146,12 +178,14 @@ class Driver:
         records = [Recorded(first + i, commit.at_ms, e) for i, e in enumerate(commit.events)]
         self.listeners.publish(resident, records)
         if commit.next_due_ms is not None:
-            self.listeners.due(commit.next_due_ms)
+            self.listeners.due(resident, commit.next_due_ms)
         crash_point("before_effects", map(kind_of, commit.events))
         for effect in effects:
-            self._perform(resident, effect)
+            self.perform(resident, effect)
         crash_point("before_answer", map(kind_of, commit.events))
         self._answer(resident, taken)
+        if resident.lost:
+            return
         if resident.mailbox and not resident.committing:
             self._pump(resident)
         else:
@@ -168,15 +202,19 @@ class Driver:
             resident.partials.clear()
             self.ended[commit.status] = self.ended.get(commit.status, 0) + 1
 
-    def _perform(self, resident: Resident, effect: Effect) -> None:
+    def perform(self, resident: Resident, effect: Effect) -> None:
+        """Begin an effect whose event is durable. None begins once the engine is closing: a restart makes them good."""
+        if self.closed:
+            return
         try:
             self.listeners.perform(resident, effect)
         except Exception as fault:  # noqa: BLE001 - E10: one of the named boundaries
-            self._note(resident, fault)
-            resident.lost = True
-            self.listeners.reload(resident, None)
+            if resident.lost:
+                self._note(resident, fault)
+            else:
+                self._fault(resident, [], fault, _internal(resident, fault))
 
-    def _answer(self, resident: Resident, taken: list[tuple[inp.Input, Done | None, Answer]]) -> None:
+    def _answer(self, resident: Resident, taken: Taken) -> None:
         for _item, done, answer in taken:
             if done is not None:
                 done(resident, answer)
@@ -189,38 +227,44 @@ class Driver:
 
     # When something fails ------------------------------------------------------------------------------
 
-    def _not_written(
-        self,
-        resident: Resident,
-        taken: list[tuple[inp.Input, Done | None, Answer]],
-        outcome: StoredExecution | JournalError,
-    ) -> None:
-        waiting = [(item, done) for item, done, _ in taken]
-        waiting += resident.mailbox
+    def _give_up(self, resident: Resident, taken: Taken) -> list[tuple[inp.Input, Done | None]]:
+        """Memory is ahead of the journal: nobody may use it any more. All inputs whose outcome is open."""
+        waiting = [(item, done) for item, done, _ in taken] + list(resident.mailbox)
         resident.mailbox.clear()
+        resident.committing = False
         resident.lost = True
+        return waiting
+
+    def _not_written(self, resident: Resident, taken: Taken, outcome: StoredExecution | JournalError) -> None:
+        if isinstance(outcome, JournalError) and outcome.code not in STORAGE_DOWN:
+            own = any(done is None for _, done, _ in taken)
+            if own or outcome.code != "E0508":
+                self._fault(resident, taken, outcome, outcome)
+                return
+        waiting = self._give_up(resident, taken)
         if isinstance(outcome, JournalError):
             resident.mailbox.extend((item, None) for item, done in waiting if done is None)
-            self.listeners.reload(resident, outcome)
+            self.listeners.reload(resident, outcome if outcome.code in STORAGE_DOWN else None)
         else:
             self.listeners.released(resident)
         self._answer(resident, [(item, done, outcome) for item, done in waiting])
 
-    def _fault(
-        self, resident: Resident, taken: list[tuple[inp.Input, Done | None, Answer]], fault: Exception
-    ) -> None:
+    def _fault(self, resident: Resident, taken: Taken, fault: Exception, error: PerdureError) -> None:
         """E10: the execution is read again and given its inputs again, until it is set aside."""
         self._note(resident, fault)
-        error = taken[-1][2]
-        waiting = [(item, done) for item, done, _ in taken] + list(resident.mailbox)
-        resident.mailbox.clear()
-        resident.lost = True
-        if resident.faults < self._config.max_faults:
+        waiting = self._give_up(resident, taken)
+        limit = self._config.max_faults
+        if resident.faults < limit:
             resident.mailbox.extend((item, None) for item, done in waiting if done is None)
-        else:
-            info = ErrorInfo("E0411", "The execution was set aside after repeated faults", why=str(error))
-            resident.mailbox.append((inp.Quarantine(info), None))
-        self.listeners.reload(resident, None)
+        elif resident.faults < 2 * limit:
+            why = f"{error.what}: {error.why}" if error.why else error.what
+            info = ErrorInfo("E0411", "The execution was set aside after repeated faults", why=why)
+            resident.mailbox.append((inp.Quarantine(storable(info)), None))
+        if resident.faults < 2 * limit:
+            self.listeners.reload(resident, None)
+        else:  # not even its quarantine can be recorded: whoever calls next reads it again
+            _log.error("execution_given_up", execution=resident.execution_id, error=error.what)
+            self.listeners.released(resident)
         # Nothing of this round was written, so the callers of its earlier inputs are told the same.
         self._answer(resident, [(item, done, error) for item, done in waiting])
 

@@ -7,12 +7,13 @@ waits for a person or a timer is not even read.
 
 import asyncio
 
+import msgspec
 import structlog
 
 from perdure.clock import Clock
 from perdure.core import inputs as inp
 from perdure.core.effects import AbortModel, CallModel, Effect, OfferTask
-from perdure.core.errors import ExecutionError, PerdureError
+from perdure.core.errors import PerdureError
 from perdure.core.events import Recorded
 from perdure.core.machines.turn_state import TurnState, decode_state
 from perdure.engine.config import EngineConfig
@@ -99,8 +100,8 @@ class Engine:
         for row in rows:
             try:
                 self._take_up(row, decode_state(row.state))
-            except ExecutionError as error:
-                _log.error("execution_unreadable", execution=row.execution_id, error=error.what)
+            except (PerdureError, msgspec.MsgspecError) as error:
+                _log.error("execution_unreadable", execution=row.execution_id, error=str(error))
         if rows:
             _log.info("recovered", executions=len(rows))
 
@@ -125,6 +126,7 @@ class Engine:
 
     async def close(self) -> None:
         """Stop: abort model calls, finish commits under way, close the journal. Nothing recorded is lost."""
+        self._driver.closed = True
         self._gateway.close()
         self._verbs.release_waiting()
         for task in self._background:

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import msgspec
+
 from perdure.clock import Clock
 from perdure.core import ids
 from perdure.core import inputs as inp
@@ -11,6 +13,7 @@ from perdure.core.events import TERMINAL, Recorded
 from perdure.core.machines.turn_state import TurnState, decode_state
 from perdure.core.messages import Message
 from perdure.engine.driver import Driver, settle
+from perdure.engine.journal.failures import not_storable
 from perdure.engine.ports import (
     TERMINAL_STATUSES,
     ApprovalRow,
@@ -33,6 +36,7 @@ from perdure.engine.task_gateway import TaskGateway
 from perdure.engine.views import view, with_outcome
 
 _TITLE_LENGTH = 120
+_NO_WORKER: Status = "waiting:worker"
 
 
 class ExecutionVerbs:
@@ -62,7 +66,7 @@ class ExecutionVerbs:
         plan = await self._residency.keep_plan(request.plan_hash, request.plan)
         now = self._clock.now_ms()
         execution_id = ids.execution_id(now, self._clock.random_bytes(10))
-        request_hash = ids.content_hash([request.plan_hash, request.input, request.context])
+        request_hash = _request_hash(request)
         timeout_ms = plan.timeout_ms if request.timeout_ms is None else request.timeout_ms
         new = NewExecution(
             execution_id=execution_id,
@@ -119,17 +123,28 @@ class ExecutionVerbs:
         if row.status == "running" and steps and all(s.status == "ready" for s in steps):
             queues = {task_queue_name(row.agent, s.tool or "") for s in steps if s.due_ms is None}
             if queues and not any(self._tasks.served(q) for q in queues):
-                return "waiting:worker"
+                return _NO_WORKER
         return row.status
 
     async def find(self, where: ExecutionFilter) -> list[ExecutionView]:
         """See `ports.Executions.find`."""
-        rows = await self._journal.find(where)
-        found = []
-        for row in rows:
-            state = decode_state(row.state)
-            found.append(view(row, state, {}, self._status(row, state)))
-        return found
+        wanted = frozenset(where.status)
+        if not wanted & {"running", _NO_WORKER}:
+            return [self._seen(row) for row in await self._journal.find(where)]
+        # Whether a worker polls is not stored: such rows are stored as running, and told apart here.
+        stored = tuple(dict.fromkeys("running" if s == _NO_WORKER else s for s in where.status))
+        found: list[ExecutionView] = []
+        while True:
+            asked = msgspec.structs.replace(where, status=stored)
+            rows = await self._journal.find(asked)
+            found += [seen for row in rows if (seen := self._seen(row)).status in wanted]
+            if len(found) >= where.limit or len(rows) < where.limit or not rows:
+                return found[: max(0, where.limit)]
+            where = msgspec.structs.replace(where, before=rows[-1].execution_id)
+
+    def _seen(self, row: StoredExecution) -> ExecutionView:
+        state = decode_state(row.state)
+        return view(row, state, {}, self._status(row, state))
 
     async def events(self, execution_id: str, after: int, limit: int) -> list[Recorded]:
         """See `ports.Executions.events`."""
@@ -175,8 +190,7 @@ class ExecutionVerbs:
     # Steering ------------------------------------------------------------------------------------------
 
     async def _do(self, execution_id: str, item: inp.Input) -> ExecutionView:
-        resident = await self._residency.get(execution_id)
-        await settle(lambda done: self._driver.post(resident, item, done))
+        await self._residency.settle(execution_id, item)
         return await self.get(execution_id)
 
     async def cancel(self, execution_id: str, by: str, reason: str) -> ExecutionView:
@@ -198,7 +212,6 @@ class ExecutionVerbs:
         row = await self.approval(approval_id)
         if row.decision is not None:
             raise _decided(row)
-        resident = await self._residency.get(row.execution_id)
         item = inp.Decide(
             approval_id=approval_id,
             decision=decision.decision,
@@ -210,7 +223,7 @@ class ExecutionVerbs:
             arguments=decision.arguments,
         )
         try:
-            await settle(lambda done: self._driver.post(resident, item, done))
+            await self._residency.settle(row.execution_id, item)
         except ExecutionError as error:
             if error.code in ("E0408", "E0402"):
                 raise _decided(await self.approval(approval_id)) from error
@@ -232,6 +245,13 @@ class ExecutionVerbs:
                 fix="`perdure ls --status waiting:approval` lists the executions that wait for a person.",
             )
         return row
+
+
+def _request_hash(request: StartRequest) -> str:
+    try:
+        return ids.content_hash([request.plan_hash, request.input, request.context])
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise not_storable(error, "(new)") from error
 
 
 def _title(message: Message) -> str:

@@ -35,6 +35,11 @@ class Leases:
         """Begin a lease."""
         self._held[key] = Lease(worker, epoch, self._clock.monotonic() + self._length)
 
+    def holds(self, key: Key, epoch: int) -> bool:
+        """Whether this epoch of the step is held."""
+        lease = self._held.get(key)
+        return lease is not None and lease.epoch == epoch
+
     def renew(self, worker: str, ref: LeaseRef) -> bool:
         """Whether *worker* holds this epoch; if so for another length."""
         lease = self._held.get((ref.execution_id, ref.step))

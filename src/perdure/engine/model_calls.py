@@ -6,6 +6,7 @@ step without a record; the machine then asks again, and only what is recorded co
 
 import asyncio
 from collections.abc import Callable
+from typing import NamedTuple
 
 import structlog
 
@@ -25,6 +26,13 @@ from perdure.engine.streams import Streams
 _log = structlog.get_logger("perdure.engine")
 
 
+class _Call(NamedTuple):
+    """A call in flight."""
+
+    task: asyncio.Task[None]
+    attempt: int
+
+
 class ModelCalls:
     """The calls in flight, by execution and step."""
 
@@ -35,24 +43,27 @@ class ModelCalls:
         self._residency = residency
         self._streams = streams
         self._clock = clock
-        self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._running: dict[tuple[str, str], _Call] = {}
 
     def __len__(self) -> int:
         return len(self._running)
 
     def call(self, resident: Resident, effect: CallModel) -> None:
-        """Make the attempt; a call of this step that runs already is left alone."""
+        """Make the attempt; if it runs already it is left alone, and an earlier attempt of the step is stopped."""
         key = (resident.execution_id, effect.step)
-        if key in self._running:
-            return
+        running = self._running.get(key)
+        if running is not None:
+            if running.attempt >= effect.attempt:
+                return
+            running.task.cancel()
         work = self._run(resident, key, effect.attempt)
-        self._running[key] = asyncio.get_running_loop().create_task(work)
+        self._running[key] = _Call(asyncio.get_running_loop().create_task(work), effect.attempt)
 
     def abort(self, resident: Resident, effect: AbortModel) -> None:
         """Stop the call of a step if it runs."""
-        task = self._running.pop((resident.execution_id, effect.step), None)
-        if task is not None:
-            task.cancel()
+        running = self._running.pop((resident.execution_id, effect.step), None)
+        if running is not None:
+            running.task.cancel()
 
     async def _run(self, resident: Resident, key: tuple[str, str], attempt: int) -> None:
         execution_id, step = key
@@ -69,7 +80,8 @@ class ModelCalls:
         finally:
             # Out of the table before the record, so that another attempt of the same step finds its place free.
             # An abort has taken it out already, and the place may be another call's.
-            if self._running.get(key) is asyncio.current_task():
+            running = self._running.get(key)
+            if running is not None and running.task is asyncio.current_task():
                 del self._running[key]
         crash_point("after_effect_before_record", ("model",))
         self._residency.deliver(execution_id, item)
@@ -77,15 +89,20 @@ class ModelCalls:
     async def _ask(
         self, resident: Resident, step: str, attempt: int, on_delta: Callable[[Delta], None]
     ) -> inp.ModelSucceeded | inp.ModelErrored:
-        request = assemble(resident.plan, resident.transcript, resident.execution_id, step, attempt)
         began = self._clock.monotonic()
+        model = resident.plan.model
         try:
+            request = assemble(resident.plan, resident.transcript, resident.execution_id, step, attempt)
             reply = await self._models.complete(request, on_delta)
         except ModelError as error:
             return self._errored(step, attempt, error)
+        except asyncio.CancelledError as fault:
+            if _cancelled():
+                raise
+            return self._errored(step, attempt, _adapter_fault(model.provider, fault))
         except Exception as fault:  # noqa: BLE001 - E10: one of the named boundaries
-            _log.error("model_adapter_fault", model=str(request.model), error=repr(fault), exc_info=fault)
-            return self._errored(step, attempt, _adapter_fault(request.model.provider, fault))
+            _log.error("model_adapter_fault", model=str(model), error=repr(fault), exc_info=fault)
+            return self._errored(step, attempt, _adapter_fault(model.provider, fault))
         return self._succeeded(step, attempt, reply, began)
 
     def _succeeded(self, step: str, attempt: int, reply: ModelReply, began: float) -> inp.ModelSucceeded:
@@ -101,13 +118,19 @@ class ModelCalls:
 
     async def close(self) -> None:
         """Abort every call; each is made again when the server is back."""
-        tasks = list(self._running.values())
+        tasks = [running.task for running in self._running.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _adapter_fault(provider: str, fault: Exception) -> ModelError:
+def _cancelled() -> bool:
+    """Whether this task was cancelled, and not just something that it waited for."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def _adapter_fault(provider: str, fault: BaseException) -> ModelError:
     return ModelError(
         "E0209",
         "The provider's answer could not be understood",

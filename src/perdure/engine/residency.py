@@ -7,16 +7,20 @@ byte for byte (I9). What does not check out is refused by name and harms no othe
 import asyncio
 from collections.abc import Coroutine
 
+import msgspec
 import structlog
 
 from perdure.clock import Clock
 from perdure.core import inputs as inp
+from perdure.core.effects import CallModel
 from perdure.core.errors import ExecutionError, JournalError, PerdureError
+from perdure.core.machines.draft import Applied
 from perdure.core.machines.turn import effects_of
 from perdure.core.machines.turn_state import TurnState, decode_state, encode_state, evolve
 from perdure.core.plan import Plan
 from perdure.engine.config import EngineConfig
-from perdure.engine.driver import Driver
+from perdure.engine.driver import STORAGE_DOWN, Driver, settle
+from perdure.engine.journal.failures import not_open
 from perdure.engine.ports import TERMINAL_STATUSES, Catalog, Journal, NewExecution, StoredExecution
 from perdure.engine.projections import asked_again
 from perdure.engine.resident import Resident
@@ -53,6 +57,7 @@ class Residency:
         self._tasks: set[asyncio.Task[None]] = set()
         self._kept: dict[str, list[inp.Input]] = {}
         self._faults: dict[str, int] = {}
+        self._closed = False
         driver.listeners.released = self.release
         driver.listeners.reload = self.reload
 
@@ -95,42 +100,64 @@ class Residency:
         return resident
 
     async def get(self, execution_id: str) -> Resident:
-        """The execution, in memory. Loads of the same execution share one read.
+        """The execution, in memory, and the only one of its id. Loads of the same execution share one read.
+
+        What is given may be let go of at the caller's next `await`: it must be used before.
 
         Raises:
             ExecutionError: E0401.
             JournalError: E0501, E0506 while the journal cannot be written; E0503 it is damaged.
         """
-        resident = self.residents.get(execution_id)
-        if resident is not None:
-            return resident
-        self._check()
-        future = self._loading.get(execution_id)
-        if future is None:
-            future = self._loading[execution_id] = asyncio.get_running_loop().create_future()
-            self._spawn(self._load_into(execution_id, future))
-        return await asyncio.shield(future)
+        while True:
+            resident = self.residents.get(execution_id)
+            if resident is not None:
+                return resident
+            self._check()
+            future = self._loading.get(execution_id)
+            if future is None:
+                future = self._loading[execution_id] = asyncio.get_running_loop().create_future()
+                self._spawn(self._load_into(execution_id, future))
+            # Another who waited for the same load may have used it and let it go already.
+            await asyncio.shield(future)
+
+    async def settle(self, execution_id: str, item: inp.Input) -> tuple[Resident, Applied | StoredExecution]:
+        """Give the execution an input and wait for its outcome, which is durable then; an error is raised."""
+        resident = await self.get(execution_id)
+        return await settle(lambda done: self._driver.post(resident, item, done))
 
     def _check(self) -> None:
+        if self._closed:
+            raise not_open("the engine")
         if self.fault is not None:
             raise self.fault
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        if self._closed:
+            work.close()
+            return
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _load_into(self, execution_id: str, future: asyncio.Future[Resident]) -> None:
+        failure: PerdureError | None = None
         try:
             resident = await self._load(execution_id)
+            self.residents.setdefault(execution_id, resident)
         except PerdureError as error:
+            failure = error
+        except asyncio.CancelledError:
+            failure = not_open("the engine")
+            raise
+        except Exception as error:  # noqa: BLE001 - E10: one of the named boundaries; whoever waits must be told
+            failure = _cannot_read(execution_id, error)
+        finally:
             del self._loading[execution_id]
-            future.set_exception(error)
-            future.exception()  # retrieved here: nobody may be waiting any more
-            return
-        del self._loading[execution_id]
-        resident = self.residents.setdefault(execution_id, resident)
-        future.set_result(resident)
+            if failure is None:
+                future.set_result(resident)
+            else:
+                future.set_exception(failure)
+                future.exception()  # retrieved here: nobody may be waiting any more
 
     async def _load(self, execution_id: str) -> Resident:
         row = await self._journal.load(execution_id)
@@ -187,8 +214,9 @@ class Residency:
         try:
             resident = await self.get(execution_id)
         except PerdureError as error:
-            if self.fault is not None:
+            if error.code in STORAGE_DOWN:
                 self._kept.setdefault(execution_id, []).append(item)
+                self._storage_failed(error)
             else:
                 _unreadable(execution_id, error)
             return
@@ -205,12 +233,16 @@ class Residency:
         self._kept.setdefault(execution_id, []).extend(item for item, _ in resident.mailbox)
         self._faults[execution_id] = resident.faults
         resident.mailbox.clear()
-        if error is not None and self.fault is None:
+        if error is not None:
+            self._storage_failed(error)
+        if self.fault is None:
+            self._spawn(self._give_again(execution_id))
+
+    def _storage_failed(self, error: PerdureError) -> None:
+        if self.fault is None and isinstance(error, JournalError):
             self.fault = error
             _log.error("storage_failed", code=error.code, error=error.what, fix=error.fix)
             self._spawn(self._recover_storage())
-        if self.fault is None:
-            self._spawn(self._give_again(execution_id))
 
     async def _recover_storage(self) -> None:
         await asyncio.sleep(self._config.storage_retry_ms / 1000)
@@ -222,21 +254,34 @@ class Residency:
         try:
             resident = await self.get(execution_id)
         except PerdureError as error:
-            if self.fault is None:
+            if error.code in STORAGE_DOWN:
+                self._storage_failed(error)
+            else:
                 _unreadable(execution_id, error)
                 self._kept.pop(execution_id, None)
+                self._faults.pop(execution_id, None)
             return
         items = self._kept.pop(execution_id, [])
         resident.faults = max(resident.faults, self._faults.pop(execution_id, 0))
-        answered = {i.step for i in items if isinstance(i, inp.ModelSucceeded | inp.ModelErrored)}
-        for effect in effects_of(resident.state):
-            if effect.step not in answered:
-                self._driver.listeners.perform(resident, effect)
+        if not any(isinstance(item, inp.Quarantine) for item in items):
+            self._perform_again(resident, items)
         for item in items:
-            self._driver.post(resident, item, None)
+            self.deliver(execution_id, item)
+
+    def _perform_again(self, resident: Resident, items: list[inp.Input]) -> None:
+        """Begin what the durable state asks for, save the model calls that the kept inputs answer or begin anew."""
+        recovers = any(isinstance(item, inp.Recover) for item in items)
+        answered = {
+            (i.step, i.attempt) for i in items if isinstance(i, inp.ModelSucceeded | inp.ModelErrored)
+        }
+        for effect in effects_of(resident.state):
+            if isinstance(effect, CallModel) and (recovers or (effect.step, effect.attempt) in answered):
+                continue
+            self._driver.perform(resident, effect)
 
     async def close(self) -> None:
-        """Stop background reading."""
+        """Stop background reading; nothing is read from now on."""
+        self._closed = True
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -244,6 +289,17 @@ class Residency:
 
 def _in_flight(resident: Resident) -> bool:
     return any(s.status in ("asking", "leased") for s in resident.state.steps.values())
+
+
+def _cannot_read(execution_id: str, error: Exception) -> JournalError:
+    newer = isinstance(error, msgspec.MsgspecError)
+    return JournalError(
+        "E0504" if newer else "E0503",
+        "The execution cannot be read",
+        where=f"execution {execution_id}",
+        why=f"{type(error).__name__}: {error}",
+        fix="Use the version of perdure that wrote it, or a newer one; other executions are not touched.",
+    )
 
 
 def _unreadable(execution_id: str, error: PerdureError) -> None:

@@ -50,7 +50,7 @@ class Streams:
     def __init__(self, journal: Journal, residency: Residency) -> None:
         self._journal = journal
         self._residency = residency
-        self._readers: dict[str, set[_Reader]] = {}
+        self._readers: dict[str, dict[_Reader, None]] = {}  # in the order in which they came
 
     def __len__(self) -> int:
         return sum(len(readers) for readers in self._readers.values())
@@ -76,7 +76,7 @@ class Streams:
             ExecutionError: E0401, at the first item.
         """
         reader = _Reader()
-        self._readers.setdefault(execution_id, set()).add(reader)
+        self._readers.setdefault(execution_id, {})[reader] = None
         try:
             row = await self._journal.load(execution_id)
             if row is None:
@@ -87,7 +87,7 @@ class Streams:
                 yield item
         finally:
             readers = self._readers[execution_id]
-            readers.discard(reader)
+            readers.pop(reader, None)
             if not readers:
                 del self._readers[execution_id]
 
@@ -115,6 +115,8 @@ class Streams:
                         return
                 elif item.seq > seq:
                     break  # something is missing from the queue: the journal has it
+                elif isinstance(item.event, TERMINAL):
+                    return  # the reader asked for what comes after the end
             reader.behind = False
 
     def _so_far(self, execution_id: str) -> list[StreamDelta]:

@@ -17,7 +17,7 @@ from perdure.core.effects import OfferTask, WithdrawTask
 from perdure.core.errors import PerdureError
 from perdure.core.machines.draft import Applied
 from perdure.engine.config import EngineConfig
-from perdure.engine.driver import Driver, settle
+from perdure.engine.driver import STORAGE_DOWN, Driver, settle
 from perdure.engine.faults import crash_point
 from perdure.engine.leases import Key, Leases
 from perdure.engine.ports import LeaseRef, StoredExecution, Task, TaskResult, WorkerView, task_queue_name
@@ -30,7 +30,7 @@ class _Waiter:
 
     __slots__ = ("queues", "wake")
 
-    def __init__(self, queues: frozenset[str]) -> None:
+    def __init__(self, queues: dict[str, None]) -> None:
         self.queues = queues
         self.wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -41,7 +41,7 @@ class _Worker:
     __slots__ = ("queues", "seen", "seen_ms")
 
     def __init__(self) -> None:
-        self.queues: frozenset[str] = frozenset()
+        self.queues: dict[str, None] = {}
         self.seen = 0.0
         self.seen_ms = 0
 
@@ -100,7 +100,7 @@ class TaskGateway:
 
     async def poll(self, worker: str, tools: Sequence[str], want: int, wait_ms: int) -> list[Task]:
         """See `ports.Tasks.poll`."""
-        queues = frozenset(tools)
+        queues = dict.fromkeys(tools)  # a set that keeps its order, so that a simulation repeats itself
         self._hear(worker).queues = queues
         deadline = self._clock.monotonic() + wait_ms / 1000
         while True:
@@ -119,7 +119,7 @@ class TaskGateway:
         known.seen_ms = self._clock.now_ms()
         return known
 
-    async def _wait(self, queues: frozenset[str], seconds: float) -> None:
+    async def _wait(self, queues: dict[str, None], seconds: float) -> None:
         waiter = _Waiter(queues)
         self._waiters.append(waiter)
         try:
@@ -128,13 +128,14 @@ class TaskGateway:
             return
         except asyncio.CancelledError:
             # The caller is gone; what woke it must wake another.
-            for queue in queues & self._queues.keys():
-                self._nudge(queue)
+            for queue in queues:
+                if queue in self._queues:
+                    self._nudge(queue)
             raise
         finally:
             self._waiters.remove(waiter)
 
-    def _pick(self, queues: frozenset[str], want: int) -> list[tuple[str, Key]]:
+    def _pick(self, queues: dict[str, None], want: int) -> list[tuple[str, Key]]:
         """Take up to *want* offers, from each queue in turn, the oldest first."""
         picked: list[tuple[str, Key]] = []
         filled = [name for name in queues if self._queues.get(name)]
@@ -151,19 +152,28 @@ class TaskGateway:
                     break
         return picked
 
-    async def _take(self, worker: str, queues: frozenset[str], want: int) -> list[Task]:
+    async def _take(self, worker: str, queues: dict[str, None], want: int) -> list[Task]:
         picked = self._pick(queues, want)
         if not picked:
             return []
-        found = await asyncio.gather(*(self._lease(key, worker) for _, key in picked), return_exceptions=True)
+        asked: set[Key] = set()
+        leasing = (self._lease(key, worker, asked) for _, key in picked)
+        try:
+            found = await asyncio.gather(*leasing, return_exceptions=True)
+        except asyncio.CancelledError:
+            # The caller is gone. What was not yet asked for on its behalf is on offer as before.
+            for queue, key in picked:
+                if key not in asked:
+                    self._put_back(queue, key)
+            raise
         tasks: list[Task] = []
         failure: PerdureError | None = None
         for (queue, key), outcome in zip(picked, found, strict=True):
             if isinstance(outcome, Task):
                 tasks.append(outcome)
-            elif isinstance(outcome, PerdureError) and self._residency.fault is not None:
+            elif isinstance(outcome, PerdureError) and outcome.code in STORAGE_DOWN:
                 # The storage is down: the offer stands, and the worker hears why it gets nothing.
-                self._queues.setdefault(queue, {})[key] = None
+                self._put_back(queue, key)
                 failure = outcome
             elif isinstance(outcome, BaseException) and not isinstance(outcome, PerdureError):
                 raise outcome
@@ -172,9 +182,14 @@ class TaskGateway:
         self.counts["taken"] += len(tasks)
         return tasks
 
-    async def _lease(self, key: Key, worker: str) -> Task | None:
+    def _put_back(self, queue: str, key: Key) -> None:
+        self._queues.setdefault(queue, {})[key] = None
+        self._nudge(queue)
+
+    async def _lease(self, key: Key, worker: str, asked: set[Key]) -> Task | None:
         execution_id, step = key
         resident = await self._residency.get(execution_id)
+        asked.add(key)
 
         def post(done: Done) -> None:
             def granted(owner: Resident, answer: Applied | PerdureError | StoredExecution) -> None:
@@ -189,13 +204,13 @@ class TaskGateway:
 
         owner, answer = await settle(post)
         epoch = _epoch(answer, step)
-        # None: withdrawn or paused in the meantime.
-        return self._task(owner, step, epoch) if epoch else None
+        # None: withdrawn, paused, or taken and cancelled in one breath.
+        return self._task(owner, step, epoch) if epoch and self.leases.holds(key, epoch) else None
 
     def _task(self, resident: Resident, step: str, epoch: int) -> Task | None:
         call = resident.transcript.calls.get(step)
         if call is None:
-            return None  # cancelled in the same breath
+            return None
         plan = resident.plan.tools[call.tool]
         deadline = None if plan.timeout_ms is None else self._clock.now_ms() + plan.timeout_ms
         return Task(
@@ -223,9 +238,7 @@ class TaskGateway:
     async def _record(self, result: TaskResult) -> dict[str, Any] | None:
         crash_point("after_effect_before_record", ("tool",))
         try:
-            resident = await self._residency.get(result.execution_id)
-            item = self._item(result)
-            await settle(lambda done: self._driver.post(resident, item, done))
+            await self._residency.settle(result.execution_id, self._item(result))
         except PerdureError as error:
             self.counts["stale" if error.code == "E0307" else "failed"] += 1
             return error.to_wire()

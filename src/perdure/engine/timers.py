@@ -5,6 +5,7 @@ restart loses none. The machine decides what a tick means, so that a tick too ma
 """
 
 import asyncio
+import contextlib
 
 import structlog
 
@@ -13,12 +14,13 @@ from perdure.core import inputs as inp
 from perdure.core.errors import PerdureError
 from perdure.engine.ports import Journal
 from perdure.engine.residency import Residency
+from perdure.engine.resident import Resident
 
 _log = structlog.get_logger("perdure.engine")
 _BATCH = 200
 _LONGEST_SLEEP_S = 60.0  # wall time can jump while we sleep
-_RETRY_S = 1.0
-_SETTLE_S = 0.02
+_RETRY_S = 1.0  # after a failed read; and until an execution that is still due is given another tick
+_SETTLE_S = 0.02  # ticks are committed in a moment: asking at once would find the same rows again
 
 
 class Timers:
@@ -30,10 +32,13 @@ class Timers:
         self._clock = clock
         self._wake = asyncio.Event()
         self._next: int | None = None
-        self._fired: list[str] = []
+        # Who was given a tick that is not settled yet, and when, in monotonic seconds. Executions that cannot be
+        # read or written stay due: they must neither keep a processor busy nor stand in the way of the others.
+        self._fired: dict[str, float] = {}
 
-    def note(self, due_ms: int) -> None:
+    def note(self, resident: Resident, due_ms: int) -> None:
         """A commit has set a due time."""
+        self._fired.pop(resident.execution_id, None)
         if self._next is None or due_ms < self._next:
             self._next = due_ms
             self._wake.set()
@@ -41,15 +46,17 @@ class Timers:
     async def run(self) -> None:
         """Run until cancelled."""
         while True:
+            # What is noted while the journal is asked counts as well: the answer may be older than it.
+            self._next = None
             try:
-                self._next = await self._journal.next_due()
+                stored = await self._journal.next_due()
             except PerdureError as error:
                 _log.warning("timers_wait", code=error.code, error=error.what)
                 await asyncio.sleep(_RETRY_S)
                 continue
+            self._next = min((due for due in (stored, self._next) if due is not None), default=None)
             await self._sleep()
-            if self._next is not None and self._next <= self._clock.now_ms():
-                await self._fire()
+            await self._fire()
 
     async def _sleep(self) -> None:
         while True:
@@ -59,20 +66,28 @@ class Timers:
                 wait = min(wait, (self._next - self._clock.now_ms()) / 1000)
             if wait <= 0:
                 return
-            try:
-                await asyncio.wait_for(self._wake.wait(), wait)
-            except TimeoutError:
-                continue
+            await self._pause(wait)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), seconds)
 
     async def _fire(self) -> None:
+        oldest = self._clock.monotonic() - _RETRY_S
+        self._fired = {i: at for i, at in self._fired.items() if at > oldest}
         try:
-            ids = await self._journal.due(self._clock.now_ms(), _BATCH)
+            due = await self._journal.due(self._clock.now_ms(), _BATCH + len(self._fired))
         except PerdureError as error:
             _log.warning("timers_wait", code=error.code, error=error.what)
-            ids = []
-        for execution_id in ids:
+            await asyncio.sleep(_RETRY_S)
+            return
+        fresh = [execution_id for execution_id in due if execution_id not in self._fired]
+        for execution_id in fresh:
+            self._fired[execution_id] = self._clock.monotonic()
             self._residency.deliver(execution_id, inp.Tick())
-        # The ticks are committed in a moment; asking at once would find the same rows again. Rows that stay due
-        # belong to executions that cannot be read or written: they must not keep a processor busy.
-        again, self._fired = self._fired == ids, ids
-        await asyncio.sleep(_RETRY_S if again or not ids else _SETTLE_S)
+        if fresh or not due:
+            await asyncio.sleep(_SETTLE_S)
+        else:  # all that is due has been told: wait for one of them to move, or for a new time
+            self._next = None
+            self._wake.clear()
+            await self._pause(_RETRY_S)
