@@ -1,6 +1,7 @@
 """/worker over the real engine: tasks, tokens, receipts, heartbeats."""
 
 import asyncio
+import hmac
 
 import pytest
 
@@ -84,6 +85,8 @@ def test_tokens_are_derived_not_stored():
     token = TaskTokens(SECRET).mint(*attempt)
     assert TaskTokens(SECRET).check(token, *attempt)
     assert not TaskTokens(b"other" * 8).check(token, *attempt)
+    key = hmac.digest(SECRET, b"perdure task token v1", "sha256")
+    assert token == hmac.new(key, b"2:x14:t0.11:w1", "sha256").hexdigest()
     # Texts that would join to the same bytes must not share a token.
     assert TaskTokens(SECRET).mint("x11", "t", 1, "w") != TaskTokens(SECRET).mint("x1", "1t", 1, "w")
     assert TaskTokens(SECRET).mint("x", "t1", 1, "w") != TaskTokens(SECRET).mint("x", "t", 11, "w")

@@ -18,6 +18,7 @@ MAX_DEPTH = 100
 _NUL_ESCAPE = b"\\u0000"
 _LONGEST_LENGTH = 15  # digits of a Content-Length
 
+_ANYTHING: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 _STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _REAL_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -105,22 +106,36 @@ def decode_body(raw: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
     Raises:
         ApiError: E0605 not JSON, not of the type, or nested too deeply; E0611 lone surrogates or not UTF-8.
     """
+    raw = raw or b"{}"
+    unfit = ""
     try:
-        body = decoder.decode(raw or b"{}")
+        body = _parse(raw, decoder)
+    except msgspec.ValidationError as error:
+        # The decoder stopped at the first misfit; what comes after it may not even be JSON.
+        body, unfit = _parse(raw, _ANYTHING), str(error)
+    # No depth over the limit without as many brackets: nearly every body passes at the count.
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _deeper_than_limit(raw):
+        raise _too_deep()
+    if unfit:
+        raise ApiError("E0605", "The body does not fit this address", why=unfit)
+    return body
+
+
+def _parse(raw: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
+    try:
+        return decoder.decode(raw)
     except RecursionError:
         raise _too_deep() from None
     except UnicodeDecodeError:
         raise _bad_text("The body is not UTF-8") from None
     except msgspec.ValidationError as error:
-        raise ApiError("E0605", "The body does not fit this address", why=str(error)) from None
+        if decoder is _ANYTHING:  # a number that no type of ours can hold
+            raise ApiError("E0605", "The body has a value outside its range", why=str(error)) from None
+        raise
     except msgspec.DecodeError as error:
         if _SURROGATE.search(raw):
             raise _bad_text("A text of the body has a lone surrogate") from None
         raise ApiError("E0605", "The body is not valid JSON", why=str(error)) from None
-    # No depth over the limit without as many brackets: nearly every body passes at the count.
-    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _deeper_than_limit(raw):
-        raise _too_deep()
-    return body
 
 
 def has_nul(raw: bytes) -> bool:

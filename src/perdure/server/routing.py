@@ -47,6 +47,12 @@ class NoQuery(Query, frozen=True):
     """No parameters."""
 
 
+class _RawDefinition(msgspec.Struct):
+    """The definition of a body, as it was written."""
+
+    definition: msgspec.Raw
+
+
 class Call:
     """One request, checked and decoded.
 
@@ -222,7 +228,8 @@ class Endpoint:
         except ApiError as error:
             if "`$.definition" in error.why:
                 # The compiler's own reader tells a newer version (E0102) from a mistake (E0101), and where it is.
-                self._service.deps.decode_definition(msgspec.json.decode(raw)["definition"])
+                found = msgspec.json.decode(raw, type=_RawDefinition)
+                self._service.deps.decode_definition(bytes(found.definition))
             raise
 
     def _query(self, raw: bytes) -> Any:

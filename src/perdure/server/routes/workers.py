@@ -66,11 +66,18 @@ async def _record(call: Call, body: PollBody) -> list[dict[str, Any] | None]:
             accepted.append(_result(r, worker, nul=call.nul))
     if accepted:
         for place, receipt in zip(places, await service.tasks.complete(accepted), strict=True):
-            receipts[place] = receipt
+            receipts[place] = _for_worker(receipt)
     recorded = receipts.count(None)
     service.metrics.results_recorded.inc(recorded)
     service.metrics.results_refused.inc(len(receipts) - recorded)
     return receipts
+
+
+def _for_worker(receipt: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A receipt without what only the operator may know: storage errors name files."""
+    if receipt is None or not str(receipt.get("code", "")).startswith("E05"):
+        return receipt
+    return {k: v for k, v in receipt.items() if k not in {"where", "why"}}
 
 
 def _result(r: ResultRecord, worker: str, *, nul: bool) -> TaskResult:
