@@ -261,7 +261,8 @@ def test_a_directory_that_cannot_be_made(tmp_path):
         (apsw.CorruptError("malformed"), "E0503"),
         (apsw.NotADBError("not a database"), "E0503"),
         (apsw.BusyError("locked"), "E0506"),
-        (RuntimeError("a bug"), "E0506"),
+        (RuntimeError("a bug"), "E0503"),
+        (apsw.ConstraintError("UNIQUE"), "E0503"),
         (JournalError("E0504", "newer"), "E0504"),
     ],
 )

@@ -11,6 +11,9 @@ import apsw
 
 from perdure.core.errors import JournalError
 
+# SQLite refuses these rows, whatever the state of the disk.
+_MISFIT = (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError)
+
 IO_EXIT_CODE = 74  # EX_IOERR of sysexits.h
 
 
@@ -49,6 +52,15 @@ def translate(error: Exception, where: str) -> JournalError:
             where=where,
             why=why,
             fix="Restore the data directory from a backup.",
+        )
+    if not isinstance(error, (apsw.Error, OSError)) or isinstance(error, _MISFIT):
+        # Not the disk's doing: waiting does not help, and nobody else's commit is touched (E10).
+        return JournalError(
+            "E0503",
+            "What is stored does not fit what was to be written",
+            where=where,
+            why=why,
+            fix="Keep a copy of the data directory and report it; other executions are not touched.",
         )
     return JournalError(
         "E0506",
