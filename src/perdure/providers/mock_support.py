@@ -41,7 +41,11 @@ def support_entry(messages: list[Message], tools: tuple[ToolSpec, ...]) -> Scrip
         )
     if "refund" in offered and "refund" not in results:
         return ScriptEntry(tool_calls=(ScriptCall("refund", _arguments(offered["refund"], order, amount)),))
-    return _say(_answer(order, amount, results.get("refund")))
+    refund = results.get("refund")
+    if refund is not None and not refund.is_error:
+        # A person may have changed the amount: what was paid is what the tool says.
+        amount = _find([refund.result], _AMOUNTS) or amount
+    return _say(_answer(order, amount, refund))
 
 
 def _answer(order: str, amount: Any, refund: ToolResultPart | None) -> str:

@@ -1,4 +1,4 @@
-"""HTTP messages to one server: the port that the two ways of carrying them implement.
+"""HTTP messages to one server: the port that the network and the in-process transport implement.
 
 A transport knows nothing of JSON, keys or retries. It raises `ConnectionLostError` when no whole answer came,
 and nothing else on purpose.
