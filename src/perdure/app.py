@@ -26,6 +26,7 @@ from perdure.engine.config import EngineConfig
 from perdure.engine.engine import Engine
 from perdure.engine.journal.sqlite import SqliteJournal
 from perdure.engine.ports import Models
+from perdure.log import get_logger
 from perdure.providers.models import ProviderModels
 from perdure.server import log
 from perdure.server.answers import VERSION
@@ -184,7 +185,7 @@ def tune_gc() -> None:
 
 async def _serve(config: AppConfig, environ: Mapping[str, str], listening: socket.socket) -> None:
     clock = SystemClock()
-    logger = log.get_logger()
+    logger = get_logger("perdure.server")
     url = url_of(listening)
     app = await open_app(config, environ=environ, clock=clock)
     server_file = config.data_dir / SERVER_FILE

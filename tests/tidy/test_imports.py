@@ -11,11 +11,12 @@ from tests.tidy.sources import SRC, imports, module_name, python_files, tree, wh
 MAY_IMPORT: dict[str, set[str]] = {
     "perdure.core": set(),
     "perdure.clock": set(),
+    "perdure.log": set(),
     "perdure.agents": {"perdure.core"},
     "perdure.compiler": {"perdure.agents", "perdure.core"},
     "perdure.wire": {"perdure.core"},
-    "perdure.engine": {"perdure.core", "perdure.clock"},
-    "perdure.providers": {"perdure.core", "perdure.clock", "perdure.engine.ports"},
+    "perdure.engine": {"perdure.core", "perdure.clock", "perdure.log"},
+    "perdure.providers": {"perdure.core", "perdure.clock", "perdure.engine.ports", "perdure.log"},
     "perdure.frameworks": {"perdure.core", "perdure.agents"},
     "perdure.server": {
         "perdure.wire",
@@ -24,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "perdure.engine.ports",
         "perdure.core",
         "perdure.clock",
+        "perdure.log",
     },
     "perdure.worker": {
         "perdure.wire",
@@ -33,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "perdure.client.api",
         "perdure.core",
         "perdure.clock",
+        "perdure.log",
     },
     "perdure.client": {"perdure.wire", "perdure.agents", "perdure.core", "perdure.clock"},
     # The upper half of the client: a runtime serves the tools of the agents that it is given.
@@ -42,6 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "perdure.agents",
         "perdure.core",
         "perdure.clock",
+        "perdure.log",
     },
     "perdure.client.runtime": {
         "perdure.client",
@@ -50,6 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "perdure.agents",
         "perdure.core",
         "perdure.clock",
+        "perdure.log",
     },
     # the last four: `worker` and `run` serve an agent's tools; `doctor` looks at providers and storage
     "perdure.cli": {
@@ -58,6 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "perdure.wire",
         "perdure.core",
         "perdure.clock",
+        "perdure.log",
         "perdure.agents",
         "perdure.worker",
         "perdure.providers.catalogue",

@@ -20,8 +20,6 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-import structlog
-
 from perdure.clock import Clock
 from perdure.core import inputs as inp
 from perdure.core.effects import Effect
@@ -46,8 +44,9 @@ from perdure.engine.journal.failures import not_storable
 from perdure.engine.ports import Commit, Journal, StoredExecution
 from perdure.engine.projections import approval_rows
 from perdure.engine.resident import Done, Resident, status_of
+from perdure.log import get_logger
 
-_log = structlog.get_logger("perdure.engine")
+_log = get_logger("perdure.engine")
 _ANSWERED = (
     ModelCompleted,
     ModelFailed,

@@ -8,7 +8,6 @@ waits for a person or a timer is not even read.
 import asyncio
 
 import msgspec
-import structlog
 
 from perdure.clock import Clock
 from perdure.core import inputs as inp
@@ -26,8 +25,9 @@ from perdure.engine.resident import Resident
 from perdure.engine.streams import Streams
 from perdure.engine.task_gateway import TaskGateway
 from perdure.engine.timers import Timers
+from perdure.log import get_logger
 
-_log = structlog.get_logger("perdure.engine")
+_log = get_logger("perdure.engine")
 _SWEEP_S = 0.2
 _RESTARTED = "the server was restarted"
 

@@ -8,8 +8,6 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
-import structlog
-
 from perdure.clock import Clock
 from perdure.core import inputs as inp
 from perdure.core.effects import AbortModel, CallModel
@@ -22,8 +20,9 @@ from perdure.engine.ports import Models
 from perdure.engine.residency import Residency
 from perdure.engine.resident import Partial, Resident
 from perdure.engine.streams import Streams
+from perdure.log import get_logger
 
-_log = structlog.get_logger("perdure.engine")
+_log = get_logger("perdure.engine")
 
 
 class _Call(NamedTuple):

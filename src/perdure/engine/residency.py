@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Coroutine
 
 import msgspec
-import structlog
 
 from perdure.clock import Clock
 from perdure.core import inputs as inp
@@ -24,8 +23,9 @@ from perdure.engine.journal.failures import not_open
 from perdure.engine.ports import TERMINAL_STATUSES, Catalog, Journal, NewExecution, StoredExecution
 from perdure.engine.projections import asked_again
 from perdure.engine.resident import Resident
+from perdure.log import get_logger
 
-_log = structlog.get_logger("perdure.engine")
+_log = get_logger("perdure.engine")
 _PLANS_KEPT = 1_000
 
 

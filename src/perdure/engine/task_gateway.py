@@ -123,7 +123,8 @@ class TaskGateway:
         waiter = _Waiter(queues)
         self._waiters.append(waiter)
         try:
-            await asyncio.wait_for(waiter.wake, seconds)
+            async with asyncio.timeout(seconds):
+                await waiter.wake
         except TimeoutError:
             return
         except asyncio.CancelledError:

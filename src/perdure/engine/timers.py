@@ -7,16 +7,15 @@ restart loses none. The machine decides what a tick means, so that a tick too ma
 import asyncio
 import contextlib
 
-import structlog
-
 from perdure.clock import Clock
 from perdure.core import inputs as inp
 from perdure.core.errors import PerdureError
 from perdure.engine.ports import Journal
 from perdure.engine.residency import Residency
 from perdure.engine.resident import Resident
+from perdure.log import get_logger
 
-_log = structlog.get_logger("perdure.engine")
+_log = get_logger("perdure.engine")
 _BATCH = 200
 _LONGEST_SLEEP_S = 60.0  # wall time can jump while we sleep
 _RETRY_S = 1.0  # after a failed read; and until an execution that is still due is given another tick
@@ -69,8 +68,10 @@ class Timers:
             await self._pause(wait)
 
     async def _pause(self, seconds: float) -> None:
+        # Not `wait_for`: on Python 3.11 it can swallow a cancel that comes with the wake-up (cpython 86296).
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
     async def _fire(self) -> None:
         oldest = self._clock.monotonic() - _RETRY_S

@@ -15,16 +15,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from perdure.clock import Clock
 from perdure.core.errors import ApiError, PerdureError
+from perdure.log import get_logger
 from perdure.server.answers import send_error
 from perdure.server.deps import Service
-from perdure.server.log import get_logger
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 _SINGLE = (b"host", b"origin", b"authorization", b"content-type", b"content-length", b"content-encoding")
 _BURST, _PER_SECOND = 20.0, 2.0
 _REMEMBER = 64
-_LOG = get_logger()
+_LOG = get_logger("perdure.server")
 
 
 class Guard:

@@ -1,28 +1,15 @@
-"""Logging: structured events on the standard logger `perdure.server`, never a body, a key or a header.
+"""Where the server's process sends its log; the loggers themselves come from `perdure.log`.
 
-As a library (the embedded mode) the server only emits; what becomes of the records is the program's affair. The
-server process calls `configure`: one line per record on standard error, JSON when nobody is looking at a terminal.
+One line per record on standard error, JSON when nobody is looking at a terminal.
 """
 
 import logging
 import sys
-from typing import TextIO, cast
+from typing import TextIO
 
 import structlog
-from structlog.stdlib import BoundLogger, ExtraAdder, ProcessorFormatter
+from structlog.stdlib import ExtraAdder, ProcessorFormatter
 from structlog.typing import Processor
-
-
-def get_logger() -> BoundLogger:
-    """The server's logger: `log.warning("event_name", field=value)`."""
-    return cast(
-        BoundLogger,
-        structlog.wrap_logger(
-            logging.getLogger("perdure.server"),
-            wrapper_class=BoundLogger,
-            processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
-        ),
-    )
 
 
 def configure(stream: TextIO = sys.stderr, level: int = logging.INFO) -> None:
@@ -47,12 +34,6 @@ def configure(stream: TextIO = sys.stderr, level: int = logging.INFO) -> None:
                 renderer,
             ],
         )
-    )
-    # What logs through structlog alone (the engine) takes the same way.
-    structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=BoundLogger,
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -15,6 +15,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from perdure.core.errors import CODES, ApiError, PerdureError
+from perdure.log import get_logger
 from perdure.server.answers import (
     ENCODER,
     JSON,
@@ -27,7 +28,6 @@ from perdure.server.answers import (
 )
 from perdure.server.bodies import ClientGoneError, check_content, decode_body, has_nul, nul_error, read_body
 from perdure.server.deps import Service
-from perdure.server.log import get_logger
 
 T = TypeVar("T")
 Method = Literal["GET", "POST"]
@@ -36,7 +36,7 @@ ABORT = "perdure.abort"  # the ASGI extension by which a connection can be dropp
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 _LONGEST_QUERY = 4_096
 _LONGEST_ACTOR = 200
-_LOG = get_logger()
+_LOG = get_logger("perdure.server")
 
 
 class Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -28,8 +28,8 @@ import msgspec
 from perdure.core.errors import ApiError
 from perdure.core.events import TERMINAL, Recorded, kind_of
 from perdure.engine.ports import TERMINAL_STATUSES, StreamDelta, StreamItem
+from perdure.log import get_logger
 from perdure.server.answers import COMMON, ENCODER
-from perdure.server.log import get_logger
 from perdure.server.routing import Call, Query
 from perdure.server.views import event_record
 from perdure.wire.types import DeltaRecord
@@ -37,7 +37,7 @@ from perdure.wire.types import DeltaRecord
 RETRY_MS = 1_000
 LONGEST_SEQ = 2**53
 _HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no"), *COMMON]
-_LOG = get_logger()
+_LOG = get_logger("perdure.server")
 
 
 class StreamQuery(Query, frozen=True):
