@@ -6,6 +6,9 @@ Everything in it is real: a server process, a worker process, SIGKILL, a journal
 
 import asyncio
 import contextlib
+import os
+import shutil
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -338,6 +341,9 @@ def _next_words(demo: Demo, report: Report, *, kept_home: bool) -> list[str]:
         words.append(f"     perdure server start --port 0 && perdure show {report.execution_id}")
     else:
         words.append("   Keep the journal to look into it:                     perdure demo --keep")
+    if shutil.which("perdure") is None:
+        activate = os.path.relpath(Path(sys.prefix) / "bin" / "activate")
+        words.append(f"   So that your shell finds `perdure`:                   . {activate}")
     words.append("   Your own agent, reloaded when its file changes:       perdure dev agent.py:agent")
     words.append("   All commands:                                         perdure --help")
     return words
