@@ -53,7 +53,7 @@ COMMON_SETTINGS = frozenset(
     }
 )
 # Ours, and the mock model's: an agent that was written with a script may be run on a real model.
-_NOT_SENT = frozenset({tool_mode.SETTING, "script", "repeat_last"})
+_NOT_SENT = frozenset({tool_mode.SETTING, tool_mode.CALLS_PER_TOOL, "script", "repeat_last"})
 _FINISH: dict[str | None, FinishReason] = {
     "stop": "stop",
     "length": "length",
@@ -89,10 +89,10 @@ class VendorWire:
 
     async def complete(self, request: ModelRequest, on_delta: OnDelta) -> ModelReply:
         """Make the call; see `engine.ports.Models.complete`."""
-        mode = request.settings.extra.get(tool_mode.SETTING, "native")
-        if mode not in tool_mode.MODES:
-            raise _bad_setting(request, tool_mode.SETTING, f"It is one of {', '.join(tool_mode.MODES)}.")
-        if mode == "native":
+        wrong = tool_mode.wrong_setting(request.settings.extra)
+        if wrong is not None:
+            raise _bad_setting(request, *wrong)
+        if request.settings.extra.get(tool_mode.SETTING, "native") == "native":
             return await self._call(request, on_delta)
         reply = await self._call(tool_mode.as_json_request(request), lambda _delta: None)
         turn = sum(m.role == "assistant" for m in request.messages)
