@@ -98,6 +98,7 @@ class AgentEvent:
         step, attempt, call_id: which call, and which try at it.
         approval_id: what to decide, in `waiting`; what was decided, in `approval`.
         approved: the decision, in `approval`.
+        by: who decided, paused, resumed or cancelled.
         target: the agent that takes over, in `handoff`.
         guardrail_name: whose verdict it is.
         kind: the event's name in the journal.
@@ -118,6 +119,7 @@ class AgentEvent:
     call_id: str | None = None
     approval_id: str | None = None
     approved: bool | None = None
+    by: str | None = None
     target: str | None = None
     guardrail_name: str | None = None
     kind: str = ""

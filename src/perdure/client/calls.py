@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 # A server that answers so is on its way out or in: the request was not carried out and may be sent again.
 TRY_AGAIN = frozenset({"E0610", "E0506"})
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 2.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0  # a server that is back is noticed within a second and a half
 
 _ENCODER = msgspec.json.Encoder()
 

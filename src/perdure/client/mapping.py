@@ -114,6 +114,7 @@ def _decided(event: ev.ApprovalDecided) -> list[Fields]:
         "type": EventType.APPROVAL,
         "approval_id": event.approval_id,
         "approved": event.decision == "approved",
+        "by": event.by,
         "content": event.reason,
     }
     return [fields | {"args": event.arguments} if event.arguments is not None else fields]
@@ -129,7 +130,7 @@ def _failed(event: ev.ExecutionFailed) -> list[Fields]:
 
 def _cancelled(event: ev.ExecutionCancelled) -> list[Fields]:
     error = ExecutionError("E0406", f"{event.by} cancelled the execution", why=event.reason)
-    return [{"type": EventType.DONE, "content": event.reason, "error": error}]
+    return [{"type": EventType.DONE, "content": event.reason, "error": error, "by": event.by}]
 
 
 def _quarantined(event: ev.ExecutionQuarantined) -> list[Fields]:
@@ -139,8 +140,8 @@ def _quarantined(event: ev.ExecutionQuarantined) -> list[Fields]:
 
 _EVENTS: dict[type[ev.Event], Callable[[Any], list[Fields]]] = {
     ev.ExecutionStarted: lambda _: [{"type": EventType.STATE, "content": "started"}],
-    ev.ExecutionPaused: lambda e: [{"type": EventType.STATE, "content": e.reason or "paused"}],
-    ev.ExecutionResumed: lambda _: [{"type": EventType.STATE, "content": "resumed"}],
+    ev.ExecutionPaused: lambda e: [{"type": EventType.STATE, "content": e.reason or "paused", "by": e.by}],
+    ev.ExecutionResumed: lambda e: [{"type": EventType.STATE, "content": "resumed", "by": e.by}],
     ev.ExecutionQuarantined: _quarantined,
     ev.ExecutionCompleted: lambda e: [{"type": EventType.DONE, "output": e.output}],
     ev.ExecutionFailed: _failed,

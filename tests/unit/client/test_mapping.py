@@ -143,6 +143,18 @@ def test_a_rejected_call_says_so():
     assert [(c["name"], c["rejected"], c["reason"]) for c in calls] == [("pay", True, "too much")]
 
 
+def test_what_a_person_did_says_who():
+    """A decision, a pause, a resumption and a cancelling carry the name of whoever did it."""
+    done = (
+        ev.ApprovalDecided("t1.c0", "a0", "approved", "eva", "sdk", "hash"),
+        ev.ExecutionPaused("eva", "lunch"),
+        ev.ExecutionResumed("eva"),
+        ev.ExecutionCancelled("eva"),
+    )
+    told = [EventMapper().take(record(7, event)) for event in done]
+    assert [[e.by for e in events] for events in told] == [["eva"]] * 4
+
+
 def test_messages_are_the_conversation():
     """Roles alternate as the model was shown them, and everything is plain JSON."""
     messages = result_of(answer(), HISTORY, None).messages

@@ -189,6 +189,7 @@ async def test_silence_and_refusal_are_told_apart():
         with pytest.raises(ConnectionLostError) as caught:
             await transport.request("GET", "/", {}, b"", 5)
         assert caught.value.refused
+        assert caught.value.why == "Connection refused"
 
 
 async def test_a_cancelled_request_leaves_nothing_behind():

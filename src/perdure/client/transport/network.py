@@ -101,7 +101,8 @@ def _losses() -> Iterator[None]:
     try:
         yield
     except aiohttp.ClientConnectorError as error:
-        raise ConnectionLostError(_text(error), refused=True) from error
+        # Without the library's words about TLS, which a plain address has nothing of.
+        raise ConnectionLostError(_reason(error.os_error), refused=True) from error
     except (aiohttp.ServerTimeoutError, TimeoutError) as error:
         refused = isinstance(error, aiohttp.ConnectionTimeoutError)
         raise ConnectionLostError(_text(error), refused=refused) from error
@@ -117,6 +118,10 @@ async def _chunks(reply: Any) -> AsyncGenerator[bytes, None]:
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
+
+
+def _reason(error: OSError) -> str:
+    return "Connection refused" if isinstance(error, ConnectionRefusedError) else _text(error)
 
 
 def _text(error: Exception) -> str:
