@@ -10,7 +10,6 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +22,7 @@ from perdure.client.api import ApiClient
 from perdure.client.transport import HttpTransport
 from perdure.clock import SystemClock
 from perdure.worker.worker import Worker
+from tests.free_port import free_port
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["perdure.app", "uvloop", "uvicorn"])
@@ -34,13 +34,6 @@ def _serve(data_dir: str, port: int, fault: str | None) -> None:
     log = os.open(f"{data_dir}/server.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 2)
     serve(AppConfig(data_dir=Path(data_dir), port=port, lease_ms=LEASE_MS, fault=fault), {})
-
-
-def free_port() -> int:
-    """A port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Fleet:

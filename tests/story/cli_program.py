@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from tests.free_port import free_port
 
 AGENTS = '''
 """Agents for the stories of the command line."""
@@ -152,13 +153,6 @@ class Program:
         )
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
 
 
 @contextlib.contextmanager

@@ -28,14 +28,7 @@ from perdure import (
     tool,
 )
 from perdure.testing import MockModel, call, text
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from tests.free_port import free_port
 
 
 class Home:
