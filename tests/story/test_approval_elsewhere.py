@@ -79,5 +79,5 @@ def check_records(stage: Stage, approved: str, rejected: str, edited: str) -> No
     with stage.runtime() as runtime:
         events = AgentHandle(approved, runtime).events()
     decisions = [e for e in events if e.type == EventType.APPROVAL]
-    assert [(e.approved, e.content) for e in decisions] == [(True, "fine")]
+    assert [(e.approved, e.by, e.content) for e in decisions] == [(True, "ada", "fine")]
     assert decisions[0].at_ms == records[approved]["decided_at_ms"]

@@ -6,7 +6,7 @@ import signal
 import time
 from typing import Any
 
-from perdure import AgentHandle
+from perdure import AgentHandle, EventType
 from tests.story.programs.cast import carrier
 from tests.story.stage import SOON_S, Process, Stage, until
 
@@ -55,26 +55,61 @@ def test_the_task_of_a_dead_worker_is_retaken_within_its_lease_and_two_seconds(t
     assert "tool_lost" in kinds
 
 
-def test_a_zombie_is_refused(stage: Stage):
-    """A worker that is stopped past its lease and wakes up hands in a result that is refused; journal and ledger agree."""
-    workers = two_workers(stage)
-    execution_id, first = begin(stage, 1)
-    zombie = workers[first["pid"]]
+def wake_after_the_end(stage: Stage, zombie: Process, execution_id: str) -> None:
+    """Stop a worker for as long as another one takes its task over and finishes it; wake it up."""
     zombie.send(signal.SIGSTOP)
+    stopped_at = time.monotonic()
     with stage.runtime() as runtime:
-        handle = AgentHandle(execution_id, runtime)
-        result = handle.join(SOON_S)
-        until(lambda: time.time_ns() // 1_000_000 > first["at_ms"] + 1_200, "the zombie's sleep to be over")
-        zombie.send(signal.SIGCONT)
-        until(lambda: "came too late (E0307)" in zombie.said(), "the refusal")
-        assert zombie.exit_code is None, "a refused result is no reason to end"
-        recorded = [e.result for e in handle.events() if e.type == "tool_result"]
-    refused = re.search(rb'perdure_task_results_total\{outcome="refused"\} (\S+)', stage.get("/metrics"))
-    stage.stop_server()
-    asyncio.run(stage.checked())
+        assert AgentHandle(execution_id, runtime).join(SOON_S).output == "carried at attempt 2"
+    time.sleep(max(0.0, stopped_at + 1.2 - time.monotonic()))  # its second of work is over when it wakes up
+    zombie.send(signal.SIGCONT)
 
-    assert result.output == "carried at attempt 2"
-    assert recorded == ["carried at attempt 2"]
+
+def recorded_results(stage: Stage, execution_id: str) -> list[Any]:
+    """The results of tool calls in the journal."""
+    with stage.runtime() as runtime:
+        return [
+            e.result for e in AgentHandle(execution_id, runtime).events() if e.type == EventType.TOOL_RESULT
+        ]
+
+
+def test_the_result_of_a_zombie_is_refused(stage: Stage):
+    """A worker that was stopped past its lease gets E0307 for its result; journal and ledger agree on who won."""
+    stage.start_server()
+    with stage.runtime() as runtime:
+        runtime.deploy(carrier(0))
+        execution_id = runtime.start("carrier", "Carry it").execution_id
+    zombie = stage.program("plain_worker")
+    first = until(stage.ledger, "the zombie's effect", every=0.01)[0]
+    stage.worker("carrier")
+    wake_after_the_end(stage, zombie, execution_id)
+    assert zombie.ended() == 0, zombie.said()
+
+    (receipt,) = zombie.lines()[1]
+    assert receipt["code"] == "E0307"
+    assert execution_id in receipt["where"]
+    assert recorded_results(stage, execution_id) == ["carried at attempt 2"]
+    refused = re.search(rb'perdure_task_results_total\{outcome="refused"\} (\S+)', stage.get("/metrics"))
     assert refused is not None
     assert float(refused[1]) == 1
     assert [(e["epoch"], e["key"]) for e in stage.ledger()] == [(1, first["key"]), (2, first["key"])]
+    stage.stop_server()
+    asyncio.run(stage.checked())
+
+
+def test_a_worker_that_was_stopped_drops_what_it_has_lost(stage: Stage):
+    """Our own worker learns of its loss from its heartbeat or with its result, says so, and works on."""
+    workers = two_workers(stage)
+    execution_id, first = begin(stage, 1)
+    zombie = workers[first["pid"]]
+    wake_after_the_end(stage, zombie, execution_id)
+    until(lambda: "lost the lease" in zombie.said() or "(E0307)" in zombie.said(), "the zombie to see it")
+    assert recorded_results(stage, execution_id) == ["carried at attempt 2"]
+    for pid, worker in workers.items():
+        if pid != first["pid"]:
+            worker.kill()
+    second_id, _ = begin(stage, 0)
+    with stage.runtime() as runtime:
+        assert AgentHandle(second_id, runtime).join(SOON_S).output == "carried at attempt 1"
+    stage.stop_server()
+    asyncio.run(stage.checked())
