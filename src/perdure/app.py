@@ -147,6 +147,7 @@ async def open_app(
             keys=Keys({OWNER: secrets.api_key}),
             secret=secrets.secret,
             statistics=engine.statistics,
+            counts=journal.counts,
             fault=lambda: engine.fault,
             settings=Settings(allowed_hosts=_hosts(config)),
         )

@@ -244,8 +244,9 @@ async def world(
     executions: Callable[[Executions], Executions] = lambda e: e,
     tasks: Callable[[Tasks], Tasks] = lambda t: t,
     fault: PerdureError | None = None,
+    counts: Callable[[], Awaitable[dict[str, int]]] | None = None,
 ) -> AsyncIterator[World]:
-    """The application over an engine in memory; *executions* and *tasks* may wrap the engine's doors."""
+    """The application over an engine in memory; *executions* and *tasks* may wrap the engine's doors, *counts* replaces the journal's."""
     clock = SystemClock()
     journal = MemoryJournal()
     models = ProviderModels({}, clock)
@@ -263,6 +264,7 @@ async def world(
         keys=Keys({"local": KEY}),
         secret=SECRET,
         statistics=engine.statistics,
+        counts=counts or journal.counts,
         fault=lambda: fault,
         settings=settings or Settings(),
     )

@@ -1,7 +1,12 @@
 """Metrics: what is counted, under which names, in a format that Prometheus reads."""
 
+import asyncio
+from typing import get_args
+
 from prometheus_client.parser import text_string_to_metric_families
 
+from perdure.core.errors import JournalError
+from perdure.engine.ports import Status
 from tests.server.harness import API, in_loop, with_tool, world
 
 
@@ -32,6 +37,10 @@ async def test_what_happens_is_counted():
         after = await _numbers(w)
         expected = {
             "perdure_executions_started_total": 2,
+            "perdure_executions status=running": 0,
+            "perdure_executions status=waiting:approval": 0,
+            "perdure_executions status=completed": 1,
+            "perdure_executions status=cancelled": 1,
             "perdure_executions_ended_total status=completed": 1,
             "perdure_executions_ended_total status=cancelled": 1,
             "perdure_executions_ended_total status=failed": 0,
@@ -49,6 +58,34 @@ async def test_what_happens_is_counted():
         assert {name: after.get(name) for name in expected} == expected
         assert after["perdure_journal_commits_total"] > before["perdure_journal_commits_total"]
         assert after["perdure_journal_events_total"] > 0
+
+
+@in_loop
+async def test_executions_are_shown_by_status():
+    """Every status is a gauge at each scrape, also one that no execution has."""
+    async with world() as w:
+        before = await _numbers(w)
+        names = {name for name in before if name.startswith("perdure_executions status=")}
+        assert names == {f"perdure_executions status={status}" for status in get_args(Status)}
+        assert not any(before[name] for name in names)
+        await w.start(definition=with_tool(approval_required=True))
+        await w.start(definition=with_tool())
+        async with asyncio.timeout(5):
+            while (await _numbers(w))["perdure_executions status=waiting:approval"] != 1:
+                await asyncio.sleep(0.01)
+
+
+@in_loop
+async def test_a_journal_that_cannot_be_read_does_not_fail_the_scrape():
+    """The executions by status are left out, and every other metric is there."""
+
+    async def unreadable() -> dict[str, int]:
+        raise JournalError("E0506", "The journal cannot be read")
+
+    async with world(counts=unreadable) as w:
+        found = await _numbers(w)
+        assert not any(name.startswith("perdure_executions status=") for name in found)
+        assert found["perdure_executions_started_total"] == 0
 
 
 @in_loop

@@ -169,6 +169,9 @@ class Journal(Protocol):
     async def next_due(self) -> int | None:
         """The smallest `next_due_ms` of all executions that have not ended."""
 
+    async def counts(self) -> dict[str, int]:
+        """How many executions have each status, ended ones included; a status that none has may be absent."""
+
     async def approvals(
         self, *, execution_id: str | None = None, pending: bool = True, limit: int = 200
     ) -> list[ApprovalRow]:

@@ -6,7 +6,7 @@ stand before one engine, and a restart forgets nothing.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +51,7 @@ class ServerDeps:
         plan_hash: the hash under which a plan is stored.
         secret: 32 bytes of the data directory; keys for single purposes are derived from it.
         statistics: counters and gauges of engine and journal, by name.
+        counts: how many executions have each status (`Journal.counts`), asked when somebody scrapes.
         fault: the error that has stopped all writing, if any.
     """
 
@@ -65,6 +66,7 @@ class ServerDeps:
     keys: Keys
     secret: bytes
     statistics: Callable[[], dict[str, float]]
+    counts: Callable[[], Awaitable[dict[str, int]]]
     fault: Callable[[], PerdureError | None]
     settings: Settings = field(default_factory=Settings)
 

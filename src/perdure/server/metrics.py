@@ -1,16 +1,19 @@
 """Metrics for Prometheus, in a registry of the server's own.
 
 Requests are counted here as they are answered. What engine and journal count themselves is asked of them when
-somebody scrapes: their `statistics()` by name, so that a new counter of theirs needs no line here.
+somebody scrapes: their `statistics()` by name, so that a new counter of theirs needs no line here, and how many
+executions have each status, which only the journal knows. A journal that cannot be read costs a scrape that one
+family; what says that the storage is in trouble is then still there.
 """
 
 from collections.abc import Callable, Iterable
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from perdure.engine.ports import TERMINAL_STATUSES
+from perdure.engine.ports import TERMINAL_STATUSES, Status
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -70,9 +73,34 @@ class Metrics:
 
         return observe
 
-    def text(self) -> bytes:
-        """All metrics in Prometheus' text format."""
-        return generate_latest(self._registry)
+    def text(self, executions: dict[str, int] | None) -> bytes:
+        """All metrics in Prometheus' text format.
+
+        Args:
+            executions: how many have each status; None: not known at the moment, and left out.
+        """
+        if executions is None:
+            return generate_latest(self._registry)
+        # A registry for this scrape alone: two at once must not show each other's numbers.
+        counted = CollectorRegistry()
+        counted.register(_ByStatus(executions))
+        return generate_latest(self._registry) + generate_latest(counted)
+
+
+class _ByStatus(Collector):
+    """Executions by status, every status of the vocabulary included, so that no series comes and goes."""
+
+    def __init__(self, counts: dict[str, int]) -> None:
+        self._counts = dict.fromkeys(get_args(Status), 0) | counts
+
+    def collect(self) -> Iterable[Metric]:
+        """The one family."""
+        family = GaugeMetricFamily(
+            "perdure_executions", "Executions in the journal, ended ones included.", labels=("status",)
+        )
+        for status, number in sorted(self._counts.items()):
+            family.add_metric((status,), number)
+        yield family
 
 
 class _Engine(Collector):

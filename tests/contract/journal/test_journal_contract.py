@@ -78,6 +78,7 @@ def test_what_is_not_there_is_empty(journal):
         assert await j.unfinished() == []
         assert await j.due(T0, 10) == []
         assert await j.next_due() is None
+        assert await j.counts() == {}
         assert await j.approvals() == []
         assert await j.approval("a1") is None
         assert await j.get_plan("p") is None
@@ -206,6 +207,20 @@ def test_unfinished_is_what_a_restart_takes_up(journal):
     run(journal, body)
 
 
+def test_counts_are_by_status_and_follow_every_commit(journal):
+    """`counts` has every execution once, under the status of its last commit, ended ones too."""
+
+    async def body(j):
+        for i, status in enumerate(["running", "waiting:approval", "running", "paused"]):
+            await commit(j, first(f"x{i}", status=status))
+        assert await j.counts() == {"running": 2, "waiting:approval": 1, "paused": 1}
+        await commit(j, then("x1", 1, (), "running"))
+        await commit(j, completed("x0", 1))
+        assert await j.counts() == {"running": 2, "completed": 1, "paused": 1}
+
+    run(journal, body)
+
+
 def test_timers_come_due_in_order_and_end_with_the_execution(journal):
     """`due` and `next_due` follow each commit's `next_due_ms`; an ended execution has none."""
 
@@ -316,7 +331,7 @@ def test_everything_outlives_a_restart(journal):
         async def answers():
             return [
                 await j.load("x1"), await j.events("x1"), await j.approvals(), await j.deployed(),
-                await j.get_plan("h1"), await j.unfinished(), await j.next_due(),
+                await j.get_plan("h1"), await j.unfinished(), await j.next_due(), await j.counts(),
             ]  # fmt: skip
 
         before = await answers()

@@ -221,6 +221,7 @@ class World:
         await self.both("unfinished")
         await self.both("due", self.now + 10, self.random.choice([0, 3, 1_000]))
         await self.both("next_due")
+        await self.both("counts")
         await self.both("approvals", pending=self.random.random() < 0.5, limit=self.random.choice([2, 1_000]))
         await self.both("approvals", execution_id=self.random.choice([*chosen, "unknown"]))
         await self.both("approval", f"a{self.random.randint(0, 30)}")

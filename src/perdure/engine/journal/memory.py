@@ -6,6 +6,7 @@ opening it again finds all that was committed.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 
 import msgspec
@@ -125,6 +126,11 @@ class MemoryJournal:
         """The next time to wake one."""
         self._must_be_open()
         return min((due for due, _ in self._timers()), default=None)
+
+    async def counts(self) -> dict[str, int]:
+        """How many executions have each status."""
+        self._must_be_open()
+        return dict(Counter(row.status for row in self._executions.values()))
 
     def _timers(self) -> Iterable[tuple[int, StoredExecution]]:
         return [(row.next_due_ms, row) for row in self._executions.values() if row.next_due_ms is not None]

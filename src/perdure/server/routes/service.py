@@ -4,11 +4,15 @@ from typing import Any
 
 import msgspec
 
+from perdure.core.errors import JournalError
+from perdure.log import get_logger
 from perdure.server import metrics
 from perdure.server.answers import VERSION, RawAnswer
 from perdure.server.routing import Call, RouteSpec
 from perdure.wire import WIRE_VERSION
 from perdure.wire.types import HealthAnswer
+
+_LOG = get_logger("perdure.server")
 
 
 async def health(call: Call) -> HealthAnswer:
@@ -23,8 +27,13 @@ async def health(call: Call) -> HealthAnswer:
 
 
 async def show_metrics(call: Call) -> RawAnswer:
-    """Prometheus' text format."""
-    return RawAnswer(call.service.metrics.text(), metrics.CONTENT_TYPE)
+    """Prometheus' text format. Without the executions by status while the journal cannot be read."""
+    try:
+        counts = await call.service.deps.counts()
+    except JournalError as error:
+        _LOG.warning("executions not counted", code=error.code, what=error.what)
+        counts = None
+    return RawAnswer(call.service.metrics.text(counts), metrics.CONTENT_TYPE)
 
 
 async def openapi(call: Call) -> Any:
