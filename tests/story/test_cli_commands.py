@@ -1,7 +1,6 @@
 """The commands through real processes: what they print, what they change, how they end."""
 
 import json
-import os
 import signal
 import stat
 
@@ -247,5 +246,6 @@ def test_a_server_is_started_once(tmp_path):
     finally:
         assert program.json("server", "stop") == {"stopped": True}
     assert program.json("server", "stop") == {"stopped": False}
-    with pytest.raises(ProcessLookupError):
-        os.kill(first["pid"], 0)
+    # Gone, or dead and not yet collected by whoever inherited it.
+    state = program.execute(["ps", "-o", "stat=", "-p", str(first["pid"])]).stdout.strip()
+    assert state == "" or state.startswith("Z")
