@@ -35,7 +35,7 @@ demo: $(VENV)/.stamp-run $(if $(MODEL),$(VENV)/.stamp-models)  ## kill an agent 
 	@$(BIN)/perdure demo $(if $(MODEL),--model '$(MODEL)')
 
 demo-local: $(VENV)/.stamp-local  ## the same on a small real model on this machine (fetches about 100 MB)
-	@$(BIN)/perdure demo --local
+	@$(BIN)/perdure demo --local $(if $(MODEL),--model '$(MODEL)')
 
 # pytest runs last and prints the last line.
 test: system-packages lint types tests  ## lint, types and every test: what CI runs

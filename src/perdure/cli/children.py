@@ -89,9 +89,14 @@ class Child:
 
 @contextlib.asynccontextmanager
 async def started(
-    name: str, arguments: Sequence[str], environ: Mapping[str, str], log: Path | None
+    name: str,
+    arguments: Sequence[str],
+    environ: Mapping[str, str],
+    log: Path | None,
+    *,
+    module: str = "perdure",
 ) -> AsyncIterator[Child]:
-    """A child that runs `python -m perdure *arguments*`; stopped at the end.
+    """A child that runs `python -m *module* *arguments*`; stopped at the end.
 
     Its output goes to *log*, which is emptied first; None: to our own stdout and stderr.
     """
@@ -102,7 +107,7 @@ async def started(
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "perdure",
+            module,
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=descriptor,

@@ -18,6 +18,7 @@ from perdure.cli.children import Child, started
 from perdure.cli.demo_agent import MODEL, PROMPT, SLOW_TOOLS, Ledger, support_agent
 from perdure.cli.demo_report import Report, count_calls, run_again, steps_with_results
 from perdure.cli.keys import Keyboard
+from perdure.cli.local_model import LocalModel
 from perdure.cli.nodes import Node
 from perdure.cli.options import Invocation
 from perdure.cli.view import View
@@ -50,14 +51,23 @@ class Demo:
     Args:
         home: an empty directory for its server.
         answer: whether a person is asked; otherwise the demonstration approves by itself and says so.
+        local: the model that is served on this machine at *base_url*, in place of *model*.
     """
 
     def __init__(
-        self, call: Invocation, home: Path, model: str | None, base_url: str | None, *, answer: bool
+        self,
+        call: Invocation,
+        home: Path,
+        model: str | None,
+        base_url: str | None,
+        *,
+        answer: bool,
+        local: LocalModel | None = None,
     ) -> None:
-        self.call, self.home, self.answer = call, home, answer
-        self.model = model or MODEL
-        self.definition: AgentDefinition = agent_definition(support_agent(model, base_url))
+        self.call, self.home, self.answer, self.local = call, home, answer, local
+        self.model = f"openai_compatible/{local.name}" if local else model or MODEL
+        agent = support_agent(self.model, base_url, small=local is not None)
+        self.definition: AgentDefinition = agent_definition(agent)
         self.ledger = Ledger(home / "ledger.jsonl")
         self.events: list[EventRecord] = []
         self.view = View("")
@@ -71,6 +81,7 @@ class Demo:
             "PERDURE_DEMO_LEDGER": str(home / "ledger.jsonl"),
             "PERDURE_DEMO_MODEL": self.model,
             "PERDURE_DEMO_BASE_URL": base_url or "",
+            "no_proxy": f"{kept.get('no_proxy') or kept.get('NO_PROXY') or ''},127.0.0.1".lstrip(","),
         }
 
     # Words -----------------------------------------------------------------------------------------------
@@ -164,8 +175,10 @@ class Demo:
             await api.aclose()
 
     async def _begin(self, api: ApiClient) -> None:
-        built_in = " (built in and deterministic: no key, no network)" if self.model == MODEL else ""
-        self.say(f"   model   {text.line(self.model)}{built_in}")
+        about = " (built in and deterministic: no key, no network)" if self.model == MODEL else ""
+        if self.local is not None:
+            about = f", which is {self.local.title}"
+        self.say(f"   model   {text.line(self.model)}{about}")
         self.head("2  Run: a customer writes to the support agent")
         self.say(f"   “{PROMPT}”")
         found = await api.start(StartBody(PROMPT, definition=self.definition))
@@ -307,6 +320,8 @@ def tell(demo: Demo, report: Report, *, kept_home: bool) -> int:
     for row in render.closing(demo.view):
         for line in row.plain.splitlines():
             demo.say("   " + line)
+    for words in _real_words(demo, report):
+        demo.say(words)
     demo.head("7  The effects, counted in the ledger that the tools wrote")
     demo.say("   tool          key             started  effects  results")
     for c in report.calls:
@@ -326,6 +341,21 @@ def tell(demo: Demo, report: Report, *, kept_home: bool) -> int:
     return exits.OK if report.good else exits.FAILED
 
 
+def _real_words(demo: Demo, report: Report) -> list[str]:
+    """What must be said about a model that is free to do as it likes."""
+    words = []
+    if demo.local is not None:
+        words.append(
+            "   (Every word above is the model's own. So small a model is no judge of what it did: the"
+        )
+        words.append("   ledger below is.)")
+    if report.model != MODEL and not any(c.tool == "refund" for c in report.calls):
+        asked = any(n.kind == "tool" and n.name == "refund" for n in demo.view.nodes)
+        why = "The refund was not made" if asked else "The model did not ask for the refund"
+        words.append(f"   {why}: no money was moved, whatever the answer says.")
+    return words
+
+
 def _next_words(demo: Demo, report: Report, *, kept_home: bool) -> list[str]:
     words = ["", "Next"]
     if report.model == MODEL:
@@ -334,7 +364,11 @@ def _next_words(demo: Demo, report: Report, *, kept_home: bool) -> list[str]:
         )
         words.append("     make demo MODEL=openai/gpt-5-mini    or    perdure demo --model openai/gpt-5-mini")
     else:
-        words.append(f"   It ran on {text.line(report.model)}.")
+        words.append(f"   It ran on {text.line(demo.local.title if demo.local else report.model)}.")
+    if demo.local is not None:
+        words.append(
+            "   On a larger one (set its key):                        make demo MODEL=openai/gpt-5-mini"
+        )
     if kept_home:
         words.append("   The whole story of this execution, from its journal:")
         words.append(f"     export PERDURE_HOME={demo.home}")

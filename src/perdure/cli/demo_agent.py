@@ -15,7 +15,9 @@ import os
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from perdure.agents.agent import Agent
 from perdure.agents.context import ToolContext
@@ -34,6 +36,19 @@ _ORDERS: dict[str, dict[str, Any]] = {
     "A-1001": {"item": "Headphones", "amount": 79.90, "currency": "EUR", "delivered_days_ago": 6},
     "A-1002": {"item": "Record player", "amount": 249.00, "currency": "EUR", "delivered_days_ago": 48},
 }
+# A small model repeats itself without end when nothing holds it; temperature and top_p are its makers'.
+_SMALL: dict[str, Any] = {
+    "model_settings": {
+        "tool_mode": "json_schema",
+        "calls_per_tool": 1,
+        "top_p": 0.9,
+        "frequency_penalty": 0.3,
+    },
+    "temperature": 0.2,
+    "max_tokens": 160,
+    "max_turns": 8,
+}
+OrderId = Annotated[str, Field(pattern=r"^[A-Z]-[0-9]{4}$")]
 _PAUSE = threading.Event()  # never set: waiting on it is a sleep
 
 
@@ -88,7 +103,7 @@ def _act(context: ToolContext, before_s: float, after_s: float, **fields: Any) -
 
 
 @tool
-def lookup_order(order_id: str, context: ToolContext) -> dict[str, Any]:
+def lookup_order(order_id: OrderId, context: ToolContext) -> dict[str, Any]:
     """Look up an order: what was bought, for how much, and when it was delivered.
 
     Args:
@@ -100,7 +115,7 @@ def lookup_order(order_id: str, context: ToolContext) -> dict[str, Any]:
 
 
 @tool
-def check_policy(order_id: str, context: ToolContext) -> dict[str, Any]:
+def check_policy(order_id: OrderId, context: ToolContext) -> dict[str, Any]:
     """Check whether an order may be refunded, and with which amount.
 
     Args:
@@ -117,7 +132,7 @@ def check_policy(order_id: str, context: ToolContext) -> dict[str, Any]:
 
 
 @tool(approval_required=True)
-def refund(order_id: str, amount: float, context: ToolContext) -> dict[str, Any]:
+def refund(order_id: OrderId, amount: float, context: ToolContext) -> dict[str, Any]:
     """Pay an order's money back to the customer. A person approves each refund.
 
     Args:
@@ -134,10 +149,11 @@ def refund(order_id: str, amount: float, context: ToolContext) -> dict[str, Any]
     }
 
 
-def support_agent(model: str | None = None, base_url: str | None = None) -> Agent:
-    """The support agent on this model."""
+def support_agent(model: str | None = None, base_url: str | None = None, *, small: bool = False) -> Agent:
+    """The support agent on this model; *small*: one that must be held to a schema to call a tool at all."""
     tools: list[ToolDef[..., Any]] = [lookup_order, check_policy, refund]
-    return Agent("support", model or MODEL, INSTRUCTIONS, tools, base_url=base_url or None)
+    options = _SMALL if small else {}
+    return Agent("support", model or MODEL, INSTRUCTIONS, tools, base_url=base_url or None, **options)
 
 
 agent = support_agent(os.environ.get("PERDURE_DEMO_MODEL"), os.environ.get("PERDURE_DEMO_BASE_URL"))

@@ -40,6 +40,7 @@ class Report(msgspec.Struct, frozen=True):
 
     Attributes:
         killed_in: the tool that ran when everything was killed; None: nothing was killed in mid-tool.
+            A real model is free to answer without a tool, so that there is no middle to hit.
         seq_before: the last event that was durable at the kill.
         seq_after: the last event of all.
         kept: steps that had their result at the kill.
@@ -65,7 +66,8 @@ class Report(msgspec.Struct, frozen=True):
     def good(self) -> bool:
         """Whether everything was as it must be."""
         lies = self.doubled or [c for c in self.calls if c.untrue]
-        return self.status == "completed" and self.killed_in is not None and not lies and not self.redone
+        hit = self.killed_in is not None or not self.model.startswith("mock/")
+        return self.status == "completed" and hit and not lies and not self.redone
 
 
 def count_calls(entries: Sequence[dict[str, Any]], view: View) -> list[Call]:

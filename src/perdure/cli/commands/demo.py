@@ -5,13 +5,14 @@ import contextlib
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from perdure.cli import demo as story
+from perdure.cli import local_model
 from perdure.cli.options import FormatOption, Invocation, command_group, examples, invocation
 from perdure.core.errors import PerdureError
 
@@ -21,7 +22,13 @@ STUCK = frozenset({"E0702", "E0705"})  # a process that did not start, or nothin
 
 
 @app.command(
-    "demo", epilog=examples("perdure demo", "perdure demo --model openai/gpt-5-mini", "perdure demo --keep")
+    "demo",
+    epilog=examples(
+        "perdure demo",
+        "perdure demo --model openai/gpt-5-mini",
+        "perdure demo --local",
+        "perdure demo --keep",
+    ),
 )
 def demo(
     ctx: typer.Context,
@@ -32,6 +39,14 @@ def demo(
     base_url: Annotated[
         str | None, typer.Option("--base-url", metavar="URL", help="Another address of the model's server.")
     ] = None,
+    local: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option(
+            "--local",
+            help="A small real model on this machine, fetched once; --model names one of "
+            f"{', '.join(local_model.MODELS)} (default: the first).",
+        ),
+    ] = False,
     home: Annotated[
         Path | None, typer.Option("--home", help="Where the demo's server keeps its data; kept afterwards.")
     ] = None,
@@ -46,11 +61,16 @@ def demo(
     the effects. Nothing of yours is touched. Without a terminal it answers its own question.
     """
     call = invocation(ctx, output)
+    if local and base_url is not None:
+        raise typer.BadParameter(
+            "It goes without --local, which serves the model itself.", param_hint="--base-url"
+        )
+    chosen = local_model.local_model(model) if local else None
     place = home.resolve() if home else Path(tempfile.mkdtemp(prefix="perdure-demo-"))
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     keep = keep or home is not None
     try:
-        code = asyncio.run(_run(call, place, model, base_url, keep=keep))
+        code = asyncio.run(_run(call, place, model, base_url, local=chosen, keep=keep))
     except PerdureError as error:
         if error.code in STUCK:
             keep = True  # the logs say more
@@ -62,18 +82,46 @@ def demo(
     raise typer.Exit(code)
 
 
-async def _run(call: Invocation, home: Path, model: str | None, base_url: str | None, *, keep: bool) -> int:
+async def _run(
+    call: Invocation,
+    home: Path,
+    model: str | None,
+    base_url: str | None,
+    *,
+    local: local_model.LocalModel | None,
+    keep: bool,
+) -> int:
     asked: list[int] = []
     with _signals(asked):
-        told = story.Demo(call, home, model, base_url, answer=story.asks(call))
         try:
-            report = await told.run()
+            async with _served(call, home, local) as served_at:
+                told = story.Demo(
+                    call, home, model, base_url or served_at, answer=story.asks(call), local=local
+                )
+                report = await told.run()
         except asyncio.CancelledError:
             call.screen.note("Stopped; the processes of the demo have ended.")
             if not asked:
                 raise
             return SIGNALLED + asked[0]
     return story.tell(told, report, kept_home=keep)
+
+
+@contextlib.asynccontextmanager
+async def _served(
+    call: Invocation, home: Path, local: local_model.LocalModel | None
+) -> AsyncIterator[str | None]:
+    """The base URL of the model on this machine, when there is to be one."""
+    if local is None:
+        yield None
+        return
+    say = call.screen.line if call.screen.for_people else call.screen.note
+    local_model.check_server_library()
+    path = await local_model.fetch(local, call.environ, say)
+    log = home / "model.log"
+    async with local_model.served(local, path, call.environ, log, call.clock) as (pid, url):
+        say(f"{local.title} is served by llama.cpp: pid {pid}, {url}")
+        yield url
 
 
 @contextlib.contextmanager
