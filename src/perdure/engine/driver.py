@@ -12,29 +12,20 @@ What can go wrong, and what is done:
   after `max_faults` in a row it is quarantined (E10), and no other execution notices.
 * The storage is down or full (E0501, E0506): callers get the error; inputs that nobody waits for (a model's answer)
   are kept and tried again, so that nothing that was paid for is thrown away.
-* The journal refuses this one commit (E0503, E0505, E0508): as a fault of the engine, unless all that was in it came
-  from callers and cannot be stored: then they are told so and nothing else happens.
+* The journal refuses this one commit (E0503, E0505, E0508): as a fault of the engine. When a value in it cannot be
+  stored (E0508) its inputs are tried one by one, so that only the caller who gave that value is told so.
 """
 
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 from perdure.clock import Clock
 from perdure.core import inputs as inp
 from perdure.core.effects import Effect
 from perdure.core.errors import ExecutionError, JournalError, PerdureError
-from perdure.core.events import (
-    TERMINAL,
-    AnyEvent,
-    ErrorInfo,
-    ModelCompleted,
-    ModelFailed,
-    ModelLost,
-    Recorded,
-    kind_of,
-    storable,
-)
+from perdure.core.events import TERMINAL, AnyEvent, ErrorInfo, Recorded, kind_of, storable
 from perdure.core.machines.draft import Applied
 from perdure.core.machines.turn import apply, next_due_ms
 from perdure.core.machines.turn_state import TurnState, encode_state
@@ -47,17 +38,21 @@ from perdure.engine.resident import Done, Resident, status_of
 from perdure.log import get_logger
 
 _log = get_logger("perdure.engine")
-_ANSWERED = (
-    ModelCompleted,
-    ModelFailed,
-    ModelLost,
-)  # what an attempt has streamed is void, or in the journal
 
 Answer = Applied | PerdureError | StoredExecution
 Taken = list[tuple[inp.Input, Done | None, Answer]]
 
 # What is wrong with the storage as a whole, and passes; any other error of the journal is about one execution.
 STORAGE_DOWN = frozenset({"E0501", "E0506"})
+
+
+class _Round(NamedTuple):
+    """What the inputs of one round came to: one commit, if there are events."""
+
+    state: TurnState
+    events: list[AnyEvent]
+    effects: list[Effect]
+    taken: Taken
 
 
 class Listeners:
@@ -93,7 +88,19 @@ class Driver:
             self._pump(resident)
 
     def _pump(self, resident: Resident) -> None:
-        now = self._clock.now_ms()
+        while resident.mailbox:
+            now = self._clock.now_ms()
+            applied = self._apply_waiting(resident, now)
+            if applied is None:
+                return
+            if applied.events:
+                self._commit(resident, applied, now)
+                return
+            self._answer(resident, applied.taken)
+        self._rest(resident)
+
+    def _apply_waiting(self, resident: Resident, now: int) -> _Round | None:
+        """Apply what waits, one after the other; None: a fault, which is seen to."""
         state = resident.state
         events: list[AnyEvent] = []
         effects: list[Effect] = []
@@ -104,36 +111,34 @@ class Driver:
                 applied = apply(resident.scope, state, item, now)
                 for event in applied.events:
                     resident.fold(event, now)
-            except ExecutionError as refused:
+            except PerdureError as refused:
                 if refused.code == "E0414":
                     self._fault(resident, [*taken, (item, done, refused)], refused, refused)
-                    return
+                    return None
                 taken.append((item, done, refused))
-                continue
-            except PerdureError as refused:
-                taken.append((item, done, refused))
-                continue
             except Exception as fault:  # noqa: BLE001 - E10: one of the named boundaries
                 error = _internal(resident, fault)
                 self._fault(resident, [*taken, (item, done, error)], fault, error)
-                return
-            state = applied.state
-            events += applied.events
-            effects += applied.effects
-            taken.append((item, done, applied))
-        if not events:
-            self._answer(resident, taken)
-            self._rest(resident)
-            return
-        crash_point("before_submit", map(kind_of, events))
+                return None
+            else:
+                state = applied.state
+                events += applied.events
+                effects += applied.effects
+                taken.append((item, done, applied))
+            if resident.single:
+                break
+        return _Round(state, events, effects, taken)
+
+    def _commit(self, resident: Resident, applied: _Round, now: int) -> None:
+        crash_point("before_submit", map(kind_of, applied.events))
         try:
-            commit = self._commit_of(resident, state, events, now)
+            commit = self._commit_of(resident, applied.state, applied.events, now)
             resident.committing = True
-            self._journal.commit(commit, partial(self._committed, resident, state, commit, effects, taken))
+            self._journal.commit(commit, partial(self._committed, resident, applied, commit))
         except JournalError as refused:
-            self._not_written(resident, taken, refused)
+            self._not_written(resident, applied.taken, refused)
         except Exception as fault:  # noqa: BLE001 - E10: one of the named boundaries
-            self._fault(resident, taken, fault, _internal(resident, fault))
+            self._fault(resident, applied.taken, fault, _internal(resident, fault))
 
     def _commit_of(self, resident: Resident, state: TurnState, events: list[AnyEvent], now: int) -> Commit:
         try:
@@ -155,19 +160,17 @@ class Driver:
     def _committed(
         self,
         resident: Resident,
-        state: TurnState,
+        applied: _Round,
         commit: Commit,
-        effects: list[Effect],
-        taken: Taken,
         outcome: StoredExecution | JournalError | None,
     ) -> None:
         resident.committing = False
         if outcome is not None:
-            self._not_written(resident, taken, outcome)
+            self._not_written(resident, applied.taken, outcome)
             return
         crash_point("after_commit_before_ack", map(kind_of, commit.events))
         first = resident.seq + 1
-        resident.state = state
+        resident.state = applied.state
         resident.seq += len(commit.events)
         resident.status = commit.status
         resident.updated_at_ms = commit.at_ms
@@ -179,26 +182,18 @@ class Driver:
         if commit.next_due_ms is not None:
             self.listeners.due(resident, commit.next_due_ms)
         crash_point("before_effects", map(kind_of, commit.events))
-        for effect in effects:
+        for effect in applied.effects:
             self.perform(resident, effect)
         crash_point("before_answer", map(kind_of, commit.events))
-        self._answer(resident, taken)
-        if resident.lost:
-            return
-        if resident.mailbox and not resident.committing:
+        self._answer(resident, applied.taken)
+        if not resident.lost and not resident.committing:
             self._pump(resident)
-        else:
-            self._rest(resident)
 
     def _count(self, resident: Resident, commit: Commit) -> None:
         if resident.new is not None:
             resident.new = None
             self.started += 1
-        for event in commit.events:
-            if isinstance(event, _ANSWERED):
-                resident.partials.pop(event.step, None)
         if isinstance(commit.events[-1], TERMINAL):
-            resident.partials.clear()
             self.ended[commit.status] = self.ended.get(commit.status, 0) + 1
 
     def perform(self, resident: Resident, effect: Effect) -> None:
@@ -221,41 +216,59 @@ class Driver:
     def _rest(self, resident: Resident) -> None:
         """Let go of an execution that has nothing in flight: waiting costs nothing."""
         resident.touched = self._clock.monotonic()
+        resident.single = False
         if resident.status != "running" and resident.idle:
             self.listeners.released(resident)
 
     # When something fails ------------------------------------------------------------------------------
 
-    def _give_up(self, resident: Resident, taken: Taken) -> list[tuple[inp.Input, Done | None]]:
-        """Memory is ahead of the journal: nobody may use it any more. All inputs whose outcome is open."""
-        waiting = [(item, done) for item, done, _ in taken] + list(resident.mailbox)
+    def _give_up(self, resident: Resident) -> list[tuple[inp.Input, Done | None]]:
+        """Memory is ahead of the journal: nobody may use it any more. What had not been looked at yet."""
+        waiting = list(resident.mailbox)
         resident.mailbox.clear()
         resident.committing = False
         resident.lost = True
         return waiting
 
     def _not_written(self, resident: Resident, taken: Taken, outcome: StoredExecution | JournalError) -> None:
-        if isinstance(outcome, JournalError) and outcome.code not in STORAGE_DOWN:
-            own = any(done is None for _, done, _ in taken)
-            if own or outcome.code != "E0508":
-                self._fault(resident, taken, outcome, outcome)
-                return
-        waiting = self._give_up(resident, taken)
-        if isinstance(outcome, JournalError):
-            resident.mailbox.extend((item, None) for item, done in waiting if done is None)
-            self.listeners.reload(resident, outcome if outcome.code in STORAGE_DOWN else None)
-        else:
+        if isinstance(outcome, StoredExecution):
+            self._give_up(resident)
             self.listeners.released(resident)
-        self._answer(resident, [(item, done, outcome) for item, done in waiting])
+            self._answer(resident, [(item, done, outcome) for item, done, _ in taken])
+        elif outcome.code in STORAGE_DOWN:
+            waiting = [(item, done) for item, done, _ in taken] + self._give_up(resident)
+            resident.mailbox.extend((item, None) for item, done in waiting if done is None)
+            self.listeners.reload(resident, outcome)
+            self._answer(resident, [(item, done, outcome) for item, done in waiting])
+        elif outcome.code != "E0508" or (len(taken) == 1 and taken[0][1] is None):
+            self._fault(resident, taken, outcome, outcome)
+        else:
+            self._not_storable(resident, taken, outcome)
+
+    def _not_storable(self, resident: Resident, taken: Taken, outcome: JournalError) -> None:
+        """One input of this round has a value that cannot be stored; all others must not suffer for it."""
+        waiting = self._give_up(resident)
+        one = len(taken) == 1
+        if not one:
+            resident.single = True
+            waiting[:0] = [(item, done) for item, done, _ in taken]
+        resident.mailbox.extend(waiting)
+        self.listeners.reload(resident, None)
+        if one:
+            self._answer(resident, [(item, done, outcome) for item, done, _ in taken])
 
     def _fault(self, resident: Resident, taken: Taken, fault: Exception, error: PerdureError) -> None:
         """E10: the execution is read again and given its inputs again, until it is set aside."""
         self._note(resident, fault)
-        waiting = self._give_up(resident, taken)
+        waiting = self._give_up(resident)
+        told: Taken = [(item, done, error) for item, done, _ in taken]
         limit = self._config.max_faults
         if resident.faults < limit:
-            resident.mailbox.extend((item, None) for item, done in waiting if done is None)
-        elif resident.faults < 2 * limit:
+            resident.mailbox.extend((item, None) for item, done, _ in taken if done is None)
+            resident.mailbox.extend(waiting)
+        else:
+            told += [(item, done, error) for item, done in waiting]
+        if limit <= resident.faults < 2 * limit:
             why = f"{error.what}: {error.why}" if error.why else error.what
             info = ErrorInfo("E0411", "The execution was set aside after repeated faults", why=why)
             resident.mailbox.append((inp.Quarantine(storable(info)), None))
@@ -265,7 +278,7 @@ class Driver:
             _log.error("execution_given_up", execution=resident.execution_id, error=error.what)
             self.listeners.released(resident)
         # Nothing of this round was written, so the callers of its earlier inputs are told the same.
-        self._answer(resident, [(item, done, error) for item, done in waiting])
+        self._answer(resident, told)
 
     def _note(self, resident: Resident, fault: Exception) -> None:
         resident.faults += 1
@@ -290,14 +303,16 @@ def _internal(resident: Resident, fault: Exception) -> PerdureError:
 
 async def settle(post: Callable[[Done], None]) -> tuple[Resident, Applied | StoredExecution]:
     """Call *post* with a `Done` and wait for the answer; an error is raised."""
-    future: asyncio.Future[tuple[Resident, Answer]] = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[tuple[Resident, Applied | StoredExecution]] = loop.create_future()
 
-    def done(resident: Resident, answer: Answer) -> None:
-        if not future.done():
+    def done(resident: Resident | None, answer: Answer) -> None:
+        if future.done():
+            return  # the caller is gone
+        if isinstance(answer, PerdureError):
+            future.set_exception(answer)
+        elif resident is not None:
             future.set_result((resident, answer))
 
     post(done)
-    resident, answer = await future
-    if isinstance(answer, PerdureError):
-        raise answer
-    return resident, answer
+    return await future

@@ -52,7 +52,7 @@ class Engine:
         self._models = models
         self._driver = Driver(journal, clock, config)
         self._residency = Residency(journal, catalog, self._driver, clock, config)
-        self._streams = Streams(journal, self._residency)
+        self._streams = Streams(journal)
         self._gateway = TaskGateway(self._driver, self._residency, clock, config)
         self._calls = ModelCalls(models, self._residency, self._streams, clock)
         self._timers = Timers(journal, self._residency, clock)

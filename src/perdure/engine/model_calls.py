@@ -18,7 +18,7 @@ from perdure.core.transcript import assemble
 from perdure.engine.faults import crash_point
 from perdure.engine.ports import Models
 from perdure.engine.residency import Residency
-from perdure.engine.resident import Partial, Resident
+from perdure.engine.resident import Resident
 from perdure.engine.streams import Streams
 from perdure.log import get_logger
 
@@ -66,13 +66,11 @@ class ModelCalls:
 
     async def _run(self, resident: Resident, key: tuple[str, str], attempt: int) -> None:
         execution_id, step = key
-        part = Partial(attempt)
-        resident.partials[step] = part
+        part = self._streams.begin(execution_id, step, attempt)
         self.made += 1
 
         def on_delta(delta: Delta) -> None:
-            offset = part.add(delta.kind, delta.text)
-            self._streams.delta(execution_id, step, attempt, delta, offset)
+            self._streams.delta(execution_id, part, delta)
 
         try:
             item = await self._ask(resident, step, attempt, on_delta)

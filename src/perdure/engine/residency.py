@@ -19,10 +19,10 @@ from perdure.core.machines.turn_state import TurnState, decode_state, encode_sta
 from perdure.core.plan import Plan
 from perdure.engine.config import EngineConfig
 from perdure.engine.driver import STORAGE_DOWN, Driver, settle
-from perdure.engine.journal.failures import not_open
+from perdure.engine.journal.failures import conflict, not_open
 from perdure.engine.ports import TERMINAL_STATUSES, Catalog, Journal, NewExecution, StoredExecution
 from perdure.engine.projections import asked_again
-from perdure.engine.resident import Resident
+from perdure.engine.resident import Done, Resident
 from perdure.log import get_logger
 
 _log = get_logger("perdure.engine")
@@ -55,8 +55,9 @@ class Residency:
         self._plans: dict[str, Plan] = {}
         self._loading: dict[str, asyncio.Future[Resident]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._kept: dict[str, list[inp.Input]] = {}
+        self._kept: dict[str, list[tuple[inp.Input, Done | None]]] = {}
         self._faults: dict[str, int] = {}
+        self._single: set[str] = set()
         self._closed = False
         driver.listeners.released = self.release
         driver.listeners.reload = self.reload
@@ -215,7 +216,7 @@ class Residency:
             resident = await self.get(execution_id)
         except PerdureError as error:
             if error.code in STORAGE_DOWN:
-                self._kept.setdefault(execution_id, []).append(item)
+                self._kept.setdefault(execution_id, []).append((item, None))
                 self._storage_failed(error)
             else:
                 _unreadable(execution_id, error)
@@ -230,8 +231,10 @@ class Residency:
         if resident.new is not None:
             return  # its first commit was not made: it does not exist, and its caller was told so
         execution_id = resident.execution_id
-        self._kept.setdefault(execution_id, []).extend(item for item, _ in resident.mailbox)
+        self._kept.setdefault(execution_id, []).extend(resident.mailbox)
         self._faults[execution_id] = resident.faults
+        if resident.single:
+            self._single.add(execution_id)
         resident.mailbox.clear()
         if error is not None:
             self._storage_failed(error)
@@ -254,19 +257,36 @@ class Residency:
         try:
             resident = await self.get(execution_id)
         except PerdureError as error:
-            if error.code in STORAGE_DOWN:
-                self._storage_failed(error)
-            else:
-                _unreadable(execution_id, error)
-                self._kept.pop(execution_id, None)
-                self._faults.pop(execution_id, None)
+            self._not_again(execution_id, error)
             return
-        items = self._kept.pop(execution_id, [])
+        kept = self._kept.pop(execution_id, [])
         resident.faults = max(resident.faults, self._faults.pop(execution_id, 0))
+        resident.single = execution_id in self._single
+        self._single.discard(execution_id)
+        items = [item for item, _ in kept]
         if not any(isinstance(item, inp.Quarantine) for item in items):
             self._perform_again(resident, items)
-        for item in items:
-            self.deliver(execution_id, item)
+        for item, done in kept:
+            if self.residents.get(execution_id) is resident:
+                self._driver.post(resident, item, done)
+            elif done is None:
+                self.deliver(execution_id, item)
+            else:
+                done(resident, conflict(execution_id, resident.seq, None))
+
+    def _not_again(self, execution_id: str, error: PerdureError) -> None:
+        """It cannot be read now: those who wait are told so, and the engine's own inputs are kept if it may pass."""
+        kept = self._kept.pop(execution_id, [])
+        if error.code in STORAGE_DOWN:
+            self._kept[execution_id] = [(item, None) for item, done in kept if done is None]
+            self._storage_failed(error)
+        else:
+            _unreadable(execution_id, error)
+            self._faults.pop(execution_id, None)
+            self._single.discard(execution_id)
+        for _, done in kept:
+            if done is not None:
+                done(None, error)
 
     def _perform_again(self, resident: Resident, items: list[inp.Input]) -> None:
         """Begin what the durable state asks for, save the model calls that the kept inputs answer or begin anew."""

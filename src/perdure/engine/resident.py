@@ -12,26 +12,9 @@ from perdure.core.plan import Plan
 from perdure.core.transcript import Transcript
 from perdure.engine.ports import ApprovalRow, NewExecution, Status, StoredExecution
 
-# Called on the event loop once an input's outcome is durable (E2), or with the error that stopped it.
-Done = Callable[["Resident", Applied | PerdureError | StoredExecution], None]
-
-
-class Partial:
-    """The text that an attempt at a model step has streamed so far."""
-
-    __slots__ = ("attempt", "pieces", "sizes")
-
-    def __init__(self, attempt: int) -> None:
-        self.attempt = attempt
-        self.pieces: dict[str, list[str]] = {}
-        self.sizes: dict[str, int] = {}
-
-    def add(self, kind: str, text: str) -> int:
-        """Keep a piece; return the offset at which it stands, in characters."""
-        offset = self.sizes.get(kind, 0)
-        self.pieces.setdefault(kind, []).append(text)
-        self.sizes[kind] = offset + len(text)
-        return offset
+# Called on the event loop once an input's outcome is durable (E2), or with the error that stopped it; there is no
+# resident when the error is that it could not be read.
+Done = Callable[["Resident | None", Applied | PerdureError | StoredExecution], None]
 
 
 class Resident:
@@ -51,12 +34,12 @@ class Resident:
         "lost",
         "mailbox",
         "new",
-        "partials",
         "plan",
         "plan_hash",
         "scope",
         "seq",
         "session_id",
+        "single",
         "started_by",
         "state",
         "status",
@@ -85,10 +68,10 @@ class Resident:
         self.mailbox: deque[tuple[inp.Input, Done | None]] = deque()
         self.committing = False
         self.lost = False
+        self.single = False  # one input to a commit: one of those that wait cannot be stored
         self.faults = 0
         self.asked: dict[str, ApprovalRow] = {}
         self.touched = 0.0
-        self.partials: dict[str, Partial] = {}
         if isinstance(row, StoredExecution):
             self.seq = row.last_seq
             self.status = row.status

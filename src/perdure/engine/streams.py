@@ -8,13 +8,16 @@ carries the offset at which it stands, so that a reader can join them over a los
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from typing import Literal
 
-from perdure.core.events import TERMINAL, Recorded
+from perdure.core.events import TERMINAL, ModelCompleted, ModelFailed, ModelLost, Recorded
 from perdure.core.model import Delta
 from perdure.engine.ports import TERMINAL_STATUSES, Journal, StreamDelta, StreamItem
-from perdure.engine.residency import Residency, not_found
+from perdure.engine.residency import not_found
 from perdure.engine.resident import Resident
 
+# What an attempt has streamed is void by then, or in the journal.
+_ANSWERED = (ModelCompleted, ModelFailed, ModelLost, *TERMINAL)
 _QUEUE_LIMIT = 1_000
 _PAGE = 500
 
@@ -22,9 +25,11 @@ _PAGE = 500
 class _Reader:
     """One open stream's live queue."""
 
-    __slots__ = ("behind", "items", "wake")
+    __slots__ = ("attempt", "behind", "items", "said", "wake")
 
     def __init__(self) -> None:
+        self.attempt = ("", 0)
+        self.said: dict[str, int] = {}  # how much of the attempt's text the reader has, by kind
         self.items: deque[StreamItem] = deque()
         self.wake = asyncio.Event()
         self.behind = False
@@ -37,6 +42,20 @@ class _Reader:
             self.items.append(item)
         self.wake.set()
 
+    def joins(self, piece: StreamDelta) -> bool:
+        """Whether the piece says something new and stands right behind what the reader has.
+
+        What does not is a piece of an answer that the reader came too late for: the event that ends it is coming.
+        """
+        attempt = (piece.step, piece.attempt)
+        if attempt != self.attempt:
+            self.attempt, self.said = attempt, {}
+        said, end = self.said.get(piece.kind, 0), piece.offset + len(piece.text)
+        if piece.offset > said or end <= said:
+            return False
+        self.said[piece.kind] = end
+        return True
+
     async def next(self) -> StreamItem:
         while not self.items:
             self.wake.clear()
@@ -44,12 +63,32 @@ class _Reader:
         return self.items.popleft()
 
 
-class Streams:
-    """The open streams, by execution."""
+class Partial:
+    """The text that an attempt at a model step has streamed so far."""
 
-    def __init__(self, journal: Journal, residency: Residency) -> None:
+    __slots__ = ("attempt", "pieces", "sizes", "step")
+
+    def __init__(self, step: str, attempt: int) -> None:
+        self.step = step
+        self.attempt = attempt
+        self.pieces: dict[Literal["text", "reasoning"], list[str]] = {}
+        self.sizes: dict[str, int] = {}
+
+    def add(self, delta: Delta) -> int:
+        """Keep a piece; return the offset at which it stands, in characters."""
+        offset = self.sizes.get(delta.kind, 0)
+        self.pieces.setdefault(delta.kind, []).append(delta.text)
+        self.sizes[delta.kind] = offset + len(delta.text)
+        return offset
+
+
+class Streams:
+    """The open streams, and the answers in flight, by execution."""
+
+    def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._residency = residency
+        # An execution asks one model at a time. Its answer so far outlives the execution's stay in memory.
+        self._partials: dict[str, Partial] = {}
         self._readers: dict[str, dict[_Reader, None]] = {}  # in the order in which they came
 
     def __len__(self) -> int:
@@ -57,15 +96,24 @@ class Streams:
 
     def publish(self, resident: Resident, records: list[Recorded]) -> None:
         """Hand durable events to the readers."""
+        for record in records:
+            if isinstance(record.event, _ANSWERED):
+                self._partials.pop(resident.execution_id, None)
         for reader in self._readers.get(resident.execution_id, ()):
             for record in records:
                 reader.push(record)
 
-    def delta(self, execution_id: str, step: str, attempt: int, delta: Delta, offset: int) -> None:
+    def begin(self, execution_id: str, step: str, attempt: int) -> Partial:
+        """An attempt at a model step begins to answer."""
+        part = self._partials[execution_id] = Partial(step, attempt)
+        return part
+
+    def delta(self, execution_id: str, part: Partial, delta: Delta) -> None:
         """Hand a piece of an answer to the readers."""
+        offset = part.add(delta)
         readers = self._readers.get(execution_id)
         if readers:
-            item = StreamDelta(step, attempt, delta.kind, offset, delta.text)
+            item = StreamDelta(part.step, part.attempt, delta.kind, offset, delta.text)
             for reader in readers:
                 reader.push(item)
 
@@ -103,31 +151,29 @@ class Streams:
             if len(stored) == _PAGE:
                 continue
             for piece in self._so_far(execution_id):
-                yield piece
+                if reader.joins(piece):
+                    yield piece
             while not reader.behind:
                 item = await reader.next()
                 if isinstance(item, StreamDelta):
-                    yield item
-                elif item.seq == seq + 1:
+                    if reader.joins(item):
+                        yield item
+                    continue
+                if item.seq > seq + 1:
+                    break  # something is missing from the queue: the journal has it
+                if item.seq > seq:
                     seq = item.seq
                     yield item
-                    if isinstance(item.event, TERMINAL):
-                        return
-                elif item.seq > seq:
-                    break  # something is missing from the queue: the journal has it
-                elif isinstance(item.event, TERMINAL):
-                    return  # the reader asked for what comes after the end
+                if isinstance(item.event, TERMINAL):
+                    return
             reader.behind = False
 
     def _so_far(self, execution_id: str) -> list[StreamDelta]:
-        """What the attempts in flight have streamed before this reader came."""
-        resident = self._residency.residents.get(execution_id)
-        if resident is None:
+        """What the attempt in flight has streamed before this reader came."""
+        part = self._partials.get(execution_id)
+        if part is None:
             return []
         return [
-            StreamDelta(
-                step, part.attempt, "reasoning" if kind == "reasoning" else "text", 0, "".join(pieces)
-            )
-            for step, part in resident.partials.items()
+            StreamDelta(part.step, part.attempt, kind, 0, "".join(pieces))
             for kind, pieces in part.pieces.items()
         ]

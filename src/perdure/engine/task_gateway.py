@@ -193,10 +193,10 @@ class TaskGateway:
         asked.add(key)
 
         def post(done: Done) -> None:
-            def granted(owner: Resident, answer: Applied | PerdureError | StoredExecution) -> None:
+            def granted(owner: Resident | None, answer: Applied | PerdureError | StoredExecution) -> None:
                 # The lease begins in the same breath as its record is known: nothing can come in between.
                 epoch = _epoch(answer, step)
-                current = owner.state.steps.get(step)
+                current = owner.state.steps.get(step) if owner is not None else None
                 if epoch and current is not None and current.attempt == epoch and current.worker == worker:
                     self.leases.grant(key, worker, epoch)
                 done(owner, answer)

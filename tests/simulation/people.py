@@ -1,0 +1,155 @@
+"""Clients that start and insist, readers that come back, people who decide and meddle."""
+
+import asyncio
+from typing import Any
+
+from perdure.core import events as ev
+from perdure.core.errors import PerdureError
+from perdure.core.messages import user
+from perdure.engine.ports import (
+    TERMINAL_STATUSES,
+    ApprovalRow,
+    Decision,
+    ExecutionFilter,
+    StartRequest,
+    StreamDelta,
+)
+from tests.simulation.world import World
+
+STEERED = {"pause": "execution_paused", "cancel": "execution_cancelled"}
+
+
+async def start_and_follow(world: World, key: str) -> None:
+    """A client: starts an execution and reads its stream to the end."""
+    await _start(world, key)
+    await asyncio.sleep(world.rng.choice((0, 0.2, 5)))
+    await _follow(world, world.started[key])
+
+
+async def _start(world: World, key: str) -> None:
+    """Insist, with the same key, until the server has said that it began."""
+    rng = world.rng
+    plan_hash, plan = rng.choice(world.plans)
+    request = StartRequest(plan, plan_hash, user(f"Do {key}."), "client", idempotency_key=key)
+    await asyncio.sleep(rng.random() * 20)
+    while key not in world.started:
+        copies = rng.choice((1, 1, 1, 2))
+        starting = (world.executions("start", request) for _ in range(copies))
+        for answer in await asyncio.gather(*starting, return_exceptions=True):
+            if isinstance(answer, Exception):
+                world.expect(answer)
+            else:
+                known = world.started.setdefault(key, answer.execution_id)
+                assert known == answer.execution_id, f"{key} began two executions"
+                world.acked.append(("start", known))
+        await asyncio.sleep(0.5)
+
+
+async def _follow(world: World, execution_id: str) -> None:
+    """Read a stream to its end over any number of lost connections: I10, no gap and no duplicate."""
+    seen = world.seen.setdefault(execution_id, [])
+    while not (seen and isinstance(seen[-1].event, ev.TERMINAL)):
+        try:
+            await world.call(lambda engine: _read(world, engine.executions, execution_id, seen))
+        except Exception as error:
+            world.expect(error)
+        await asyncio.sleep(world.rng.random())
+
+
+async def _read(world: World, executions: Any, execution_id: str, seen: list[Any]) -> None:
+    said: dict[tuple[str, int, str], int] = {}
+    stream = executions.stream(execution_id, len(seen))
+    try:
+        async for item in stream:
+            if isinstance(item, StreamDelta):
+                piece = (item.step, item.attempt, item.kind)
+                assert item.offset <= said.get(piece, 0), f"I10: a gap in the text of {piece}"
+                said[piece] = max(said.get(piece, 0), item.offset + len(item.text))
+            else:
+                assert item.seq == len(seen) + 1, f"I10: {item.seq} after {len(seen)}"
+                seen.append(item)
+            if world.happens("lost"):
+                return
+    finally:
+        await stream.aclose()
+
+
+async def decide(world: World, name: str) -> None:
+    """A person who decides about what waits; two such people race."""
+    rng = world.rng
+    while True:
+        await asyncio.sleep(rng.random() * (3 if world.chaos else 0.5))
+        try:
+            rows = await world.executions("approvals", None, pending=True)
+            if rows:
+                await _decide(world, name, rng.choice(rows))
+        except Exception as error:
+            world.expect(error)
+
+
+async def _decide(world: World, name: str, row: ApprovalRow) -> None:
+    rng = world.rng
+    verdict: Any = rng.choice(("approved", "approved", "approved", "rejected"))
+    edit = verdict == "approved" and row.unknown_epoch is None and rng.random() < 0.3
+    wrong = rng.random() < 0.1
+    decision = Decision(
+        verdict,
+        name,
+        "test",
+        effect_hash="0" * 64 if wrong else rng.choice((None, row.effect_hash)),
+        arguments={"amount": rng.randrange(9)} if edit else None,
+    )
+    try:
+        answer = await world.executions("decide", row.approval_id, decision)
+    except PerdureError as error:
+        world.expect(error, "E0408", *(["E0409"] if wrong else []))
+        winners = ("approved", "rejected", "void") if error.code == "E0408" else (None,)
+        if error.fields.get("decision") not in winners:
+            raise AssertionError(f"the loser is not told who won: {error.fields}") from error
+    else:
+        assert not wrong, "a decision about something else was taken"
+        assert (answer.decision, answer.decided_by) == (verdict, name)
+        world.acked.append(("decision", (row.execution_id, row.approval_id, verdict)))
+
+
+async def meddle(world: World) -> None:
+    """A person who pauses, resumes and now and then cancels."""
+    rng = world.rng
+    while True:
+        await asyncio.sleep(rng.random() * 6)
+        if not world.started or not world.happens("meddling"):
+            continue
+        execution_id = rng.choice(list(world.started.values()))
+        verb = rng.choice(("pause", "pause", "resume", "resume", "resume", "cancel"))
+        reason = () if verb == "resume" else ("for a test",)
+        try:
+            await world.executions(verb, execution_id, "meddler", *reason)
+        except Exception as error:
+            world.expect(error, "E0402")
+        else:
+            if verb in STEERED:  # to resume what runs is allowed, and leaves no event
+                world.acked.append((verb, (execution_id, STEERED[verb])))
+
+
+async def look(world: World) -> None:
+    """A client that looks: whatever it is shown makes sense."""
+    while True:
+        await asyncio.sleep(world.rng.random() * 4)
+        try:
+            for view in await world.executions("find", ExecutionFilter(limit=50)):
+                assert view.last_seq > 0
+            if world.started:
+                view = await world.executions("get", world.rng.choice(list(world.started.values())))
+                moves = view.waits or view.status in (*TERMINAL_STATUSES, "paused", "quarantined")
+                assert moves, f"{view.execution_id} is {view.status} and waits for nothing"
+        except Exception as error:
+            world.expect(error)
+
+
+async def set_free(world: World) -> None:
+    """Once the faults have stopped, somebody resumes what was paused or set aside."""
+    while True:
+        await asyncio.sleep(1)
+        stopped = ExecutionFilter(status=("paused", "quarantined"))
+        for row in await world.executions("find", stopped):
+            await world.executions("resume", row.execution_id, "helper")
