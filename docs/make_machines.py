@@ -9,11 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from perdure.core.events import Event
+from perdure.core.machines.backoff import LOST_WITHOUT_WAIT, MOST_LOST, retake_at
 from perdure.core.machines.turn_state import PHASES, STEPS
 
 PAGE = Path(__file__).with_name("machines.md")
 SETTLED = "settled"
 NOT_OPEN = "not open"
+WAITS = [(retake_at(losses, 0) or 0) // 1000 for losses in range(LOST_WITHOUT_WAIT + 1, MOST_LOST)]
 
 HEAD = """\
 # Machines
@@ -43,6 +45,17 @@ STEPS_TEXT = """\
 A model step is `asking`, or `retrying`: it waits to be asked again. A tool step waits for a person (`approval`) or
 for a worker (`ready`, not before its time when it has one), or is `leased` to one. A step that is not open has not
 begun, or is settled; the machine gives each step one name and never uses it again.
+"""
+
+LOSSES_TEXT = f"""\
+### Lost attempts
+
+An attempt is lost when its worker falls silent, or when the server stops during a model call. A loss is no failure: it
+uses up none of the retries. The first {LOST_WITHOUT_WAIT} lost attempts at a step are made again at once, the next
+ones after {", ".join(map(str, WAITS[:-1]))} and {WAITS[-1]} seconds. The {MOST_LOST}th is the last, so that a tool that
+exhausts its worker's memory, or an answer that stops the server, does not go round for ever: the model is told that
+the outcome of the tool's call is unknown (E0308); a lost model call ends the execution (E0405). With
+`on_unknown="ask"` there is no limit, as each further attempt is a person's decision.
 """
 
 
@@ -116,7 +129,7 @@ def _steps() -> str:
 
 def page() -> str:
     """The whole page."""
-    return f"{HEAD.strip()}\n\n{_phases()}\n\n{_steps()}\n"
+    return f"{HEAD.strip()}\n\n{_phases()}\n\n{_steps()}\n\n{LOSSES_TEXT}"
 
 
 def main(arguments: list[str]) -> int:

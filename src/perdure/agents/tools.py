@@ -222,8 +222,8 @@ def tool(
         retry_delay_seconds: the wait before the first retry.
         retry_policy: `fixed`, `linear_backoff` (n times the delay) or `exponential_backoff` (doubled each time).
         external: only the signature is meant; a worker elsewhere has the function.
-        on_unknown: when the worker died in mid-call: `retry` (with the same idempotency key), `ask` a person, or
-            `fail`.
+        on_unknown: when the worker died in mid-call: `retry` (with the same idempotency key; after ten lost attempts
+            as `fail`), `ask` a person, or `fail` (the model is told that the outcome is unknown).
 
     Raises:
         DefinitionError: E0101 parameters that JSON cannot fill in; E0104 the name; E0105 a type without a JSON

@@ -98,7 +98,8 @@ def _model_failed(_view: View, e: ev.ModelFailed) -> tuple[str, str]:
 
 
 def _model_lost(_view: View, e: ev.ModelLost) -> tuple[str, str]:
-    return "model", f"attempt {e.attempt} was lost, asked again: {text.line(e.reason, LIMIT)}"
+    then = "asked again" if e.retry_at_ms is None else _retry(e.retry_at_ms)
+    return "model", f"attempt {e.attempt} was lost, {then}: {text.line(e.reason, LIMIT)}"
 
 
 def _output_rejected(_view: View, e: ev.OutputRejected) -> tuple[str, str]:
@@ -128,7 +129,8 @@ def _tool_failed(view: View, e: ev.ToolFailed) -> tuple[str, str]:
 
 
 def _tool_lost(view: View, e: ev.ToolLost) -> tuple[str, str]:
-    then = {"retry": "offered again", "ask": "a person is asked", "fail": "not tried again"}[e.policy]
+    again = "offered again" if e.retry_at_ms is None else _retry(e.retry_at_ms)
+    then = {"retry": again, "ask": "a person is asked", "fail": "not tried again"}[e.policy]
     return "tool", f"{_name(view, e.step)} attempt {e.epoch} was lost, {then}: {text.line(e.reason, LIMIT)}"
 
 

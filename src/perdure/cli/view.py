@@ -206,7 +206,7 @@ def _model_lost(view: View, at_ms: int, e: ev.ModelLost) -> None:
     node = view.model_step(e.step, at_ms)
     node.lost += 1
     node.text, node.reasoning = Streamed(e.attempt), Streamed(e.attempt)
-    node.enter("queued", at_ms)
+    _taken_again(node, at_ms, e.retry_at_ms)
 
 
 def _output_rejected(view: View, at_ms: int, e: ev.OutputRejected) -> None:
@@ -248,7 +248,12 @@ def _tool_lost(view: View, at_ms: int, e: ev.ToolLost) -> None:
         node.error = ev.ErrorInfo("E0308", "It is not known whether the attempt took effect", why=e.reason)
         node.enter("failed", at_ms)
     else:
-        node.enter("queued", at_ms)
+        _taken_again(node, at_ms, e.retry_at_ms)
+
+
+def _taken_again(node: Node, at_ms: int, retry_at_ms: int | None) -> None:
+    node.retry_at_ms = retry_at_ms
+    node.enter("queued" if retry_at_ms is None else "retry", at_ms)
 
 
 def _timer_fired(view: View, at_ms: int, e: ev.TimerFired) -> None:

@@ -43,7 +43,7 @@ class ToolDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
         timeout_ms: limit of one attempt; None: no limit.
         max_calls: calls allowed in one execution; None: no limit.
         on_unknown: what happens when an attempt may or may not have taken effect (its worker died):
-            `retry` (with the same idempotency key), `ask` a person, or `fail`.
+            `retry` (with the same idempotency key; ten lost attempts are as `fail`), `ask` a person, or `fail`.
     """
 
     name: str

@@ -144,11 +144,16 @@ class ModelFailed(Event, frozen=True, omit_defaults=True, tag="model_failed"):
 
 
 class ModelLost(Event, frozen=True, omit_defaults=True, tag="model_lost"):
-    """The server stopped in mid-call: what the attempt streamed is void and it is asked again."""
+    """The server stopped in mid-call: what the attempt streamed is void.
+
+    It is asked again at `retry_at_ms`, at once when that is None; an end of the execution in the same commit says that
+    it was lost too often.
+    """
 
     step: str
     attempt: int
     reason: str
+    retry_at_ms: int | None = None
 
 
 class OutputRejected(Event, frozen=True, omit_defaults=True, tag="output_rejected"):
@@ -212,13 +217,15 @@ class ToolFailed(Event, frozen=True, omit_defaults=True, tag="tool_failed"):
 class ToolLost(Event, frozen=True, omit_defaults=True, tag="tool_lost"):
     """The worker fell silent: the attempt is unknown (E7), and the tool's policy decides.
 
-    `policy` is retry (offered again at once), ask (an approval) or fail (the model is told).
+    `policy` is retry (offered again at `retry_at_ms`, at once when that is None), ask (an approval) or fail (the model
+    is told); fail too when a tool to be tried again was lost too often.
     """
 
     step: str
     epoch: int
     reason: str
     policy: Literal["retry", "ask", "fail"] = "retry"
+    retry_at_ms: int | None = None
 
 
 class TimerFired(Event, frozen=True, omit_defaults=True, tag="timer_fired"):

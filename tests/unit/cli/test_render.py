@@ -49,6 +49,9 @@ def test_retries_and_losses_are_seen():
     lost = [ev.ToolLost("t1.c0", 1, "silent"), ev.ToolStarted("t1.c0", 2, "w2")]
     rows = shown(view_of(r.STARTED, r.ASKED, r.CALLS, r.LOOKUP, r.LOOKUP_STARTED, *lost))
     assert rows[-1].endswith("attempt 2 (1 lost)")
+    waiting = ev.ToolLost("t1.c0", 4, "silent", retry_at_ms=NOW + 2_000)
+    rows = shown(view_of(r.STARTED, r.ASKED, r.CALLS, r.LOOKUP, r.LOOKUP_STARTED, waiting))
+    assert "again in 2.0s" in rows[-1]
 
 
 def test_streaming_text_is_under_its_step():

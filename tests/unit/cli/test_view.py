@@ -102,6 +102,16 @@ def test_a_lost_attempt_may_ask_a_person():
     assert (node.lost, node.attempts, node.state, node.approvals[0].unknown_epoch) == (1, 2, "running", 1)
 
 
+def test_a_lost_attempt_may_wait_for_the_next():
+    """After several losses the step says when it is tried again, and no longer when it is."""
+    lost = ev.ToolLost("t1.c0", 1, "silent", retry_at_ms=r.T0 + 60_000)
+    view = view_of(r.STARTED, r.ASKED, r.CALLS, r.LOOKUP, r.LOOKUP_STARTED, lost)
+    node = view.node("t1.c0")
+    assert (node.lost, node.state, node.retry_at_ms, node.error) == (1, "retry", r.T0 + 60_000, None)
+    view.apply(r.record(7, ev.TimerFired("t1.c0", r.T0 + 60_000)))
+    assert (node.state, node.retry_at_ms) == ("queued", None)
+
+
 def test_a_lost_attempt_that_may_not_be_repeated_has_failed():
     """With the policy `fail` the step is settled and says that its outcome is unknown."""
     view = view_of(

@@ -7,6 +7,7 @@ changed once a release has recorded it: add another one.
 from collections.abc import Callable
 
 from perdure.core import inputs as inp
+from perdure.core.machines.backoff import MOST_LOST
 from tests.unit.core.plans import FORECAST, plan
 from tests.unit.core.play import T0, Play, call
 
@@ -83,6 +84,21 @@ def lost_workers() -> Play:
     play.take("t1.c0", "w2")
     play.done("t1.c0")
     play.reply("One is unknown.")
+    return play
+
+
+def lost_too_often() -> Play:
+    """A tool that kills every worker and is given up, then a model call that stops its server and ends the execution."""
+    play = Play().begin()
+    play.reply("", call("weather", city="a"))
+    for _ in range(MOST_LOST):
+        play.take("t1.c0")
+        play.silent("t1.c0")
+        play.tick(60_000)
+    for _ in range(MOST_LOST):
+        play.recover()
+        if not play.state.over:
+            play.tick(60_000)
     return play
 
 
@@ -267,6 +283,7 @@ SCENARIOS: dict[str, Callable[[], Play]] = {
         approvals,
         tool_retries,
         lost_workers,
+        lost_too_often,
         unknown_outcomes,
         model_outage,
         model_gives_up,

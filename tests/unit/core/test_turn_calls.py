@@ -7,6 +7,7 @@ from perdure.core import ids
 from perdure.core import inputs as inp
 from perdure.core.effects import OfferTask
 from perdure.core.errors import ToolError
+from perdure.core.machines.backoff import LOST_WITHOUT_WAIT, MOST_LOST
 from perdure.core.messages import TextPart, ToolCallPart, ToolResultPart
 from tests.unit.core.plans import CITY, TWICE, plan, tool
 from tests.unit.core.play import FAULT, Play, call, model_calls, offers
@@ -245,16 +246,71 @@ def test_an_attempt_that_cannot_succeed_is_not_tried_again():
 
 
 def test_lost_attempts_do_not_use_up_the_retries():
-    """E7: an attempt that is unknown is not a failed one."""
+    """E7: an attempt that is unknown is not a failed one, and a failed one not lost."""
     play = Play().begin()
     play.reply("", call("weather", city="a"))
-    for _ in range(5):
+    for _ in range(LOST_WITHOUT_WAIT):
         play.take("t1.c0")
         play.silent("t1.c0")
         assert offers(play.effects) == ["t1.c0"]
     play.take("t1.c0")
     play.fails("t1.c0")
-    assert play.last.retry_at_ms is not None
+    assert play.last.retry_at_ms == play.now + 1_000
+    play.tick(1_000)
+    play.take("t1.c0")
+    play.silent("t1.c0")
+    assert play.last.retry_at_ms == play.now + 1_000
+
+
+def test_a_tool_that_kills_its_workers_is_given_up_and_the_model_is_told():
+    """The first three losses are offered again at once, then after 1, 2, 4 ... seconds; the tenth is the last."""
+    play = Play().begin()
+    play.reply("", call("weather", city="a"))
+    waits = []
+    for _ in range(MOST_LOST - 1):
+        play.take("t1.c0")
+        play.silent("t1.c0")
+        due = play.last.retry_at_ms
+        waits.append(due and due - play.now)
+        if due:
+            assert offers(play.effects) == []
+            assert play.give(inp.TakeTask("t1.c0", "early")).events == ()
+            assert play.tick(due - play.now - 1).events == ()
+            play.tick(1)
+        assert offers(play.effects) == ["t1.c0"]
+    assert waits == [None, None, None, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000]
+    play.take("t1.c0")
+    play.silent("t1.c0")
+    assert play.kinds == ["tool_lost", "model_requested"]
+    (told,) = play.results()
+    assert told.is_error
+    assert told.result["code"] == "E0308"
+    assert told.result["why"] == "worker w1 was silent; 10 attempts were lost, and no further one is made"
+
+
+def test_a_person_decides_about_lost_attempts_as_often_as_they_like():
+    """The policy ask has no limit: each further attempt is somebody's decision."""
+    play = Play().begin()
+    play.reply("", call("email", city="a"))
+    for _ in range(MOST_LOST + 1):
+        play.take("t1.c0")
+        play.silent("t1.c0")
+        play.decide("t1.c0")
+        assert offers(play.effects) == ["t1.c0"]
+
+
+def test_an_attempt_that_is_lost_in_a_pause_is_offered_after_it():
+    """A loss while paused offers nothing; resuming does, after the wait if there is one."""
+    play = Play().begin()
+    play.reply("", call("weather", city="a"))
+    for losses in range(1, LOST_WITHOUT_WAIT + 2):
+        play.take("t1.c0")
+        play.pause()
+        play.silent("t1.c0")
+        assert offers(play.effects) == []
+        play.resume()
+        assert offers(play.effects) == (["t1.c0"] if losses <= LOST_WITHOUT_WAIT else [])
+    assert offers(play.tick(1_000).effects) == ["t1.c0"]
 
 
 def test_policy_fail_tells_the_model_that_the_outcome_is_unknown():

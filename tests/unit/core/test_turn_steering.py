@@ -9,6 +9,7 @@ from perdure.core import events as ev
 from perdure.core import inputs as inp
 from perdure.core.effects import AbortModel, CallModel, OfferTask, WithdrawTask
 from perdure.core.errors import ExecutionError, ToolError
+from perdure.core.machines.backoff import MOST_LOST
 from perdure.core.machines.turn import effects_of, next_due_ms
 from perdure.core.messages import Message, user
 from perdure.core.model import ModelReply, Usage
@@ -320,6 +321,54 @@ def test_a_restart_leaves_a_wait_alone():
     assert next_due_ms(play.state) == T0 + 1_000
 
 
+def test_a_model_call_that_stops_its_server_waits_longer_and_longer_and_then_fails():
+    """The first three losses are asked again at once, then after 1, 2, 4 ... seconds; the tenth ends the execution."""
+    play = Play().begin()
+    waits = []
+    for _ in range(MOST_LOST - 1):
+        play.recover()
+        due = play.of(ev.ModelLost)[-1].retry_at_ms
+        waits.append(due and due - play.now)
+        if due:
+            assert play.effects == ()
+            assert play.tick(due - play.now - 1).events == ()
+            play.tick(1)
+        assert model_calls(play.effects) == [("t1.m", len(waits) + 1)]
+    assert waits == [None, None, None, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000]
+    play.recover()
+    assert play.kinds == ["model_lost", "execution_failed"]
+    assert play.last.error.code == "E0405"
+    assert play.last.error.why == "the server was restarted"
+
+
+def test_losses_are_counted_for_each_model_call_apart_from_its_failures():
+    """A failed attempt is no lost one, and the next turn's call begins anew."""
+    play = Play().begin()
+    for _ in range(3):
+        play.recover()
+    play.model_fails()
+    play.tick(1_000)
+    play.recover()
+    assert play.of(ev.ModelLost)[-1].retry_at_ms == play.now + 1_000
+    play.tick(1_000)
+    play.reply("", call("nothing"))
+    play.recover()
+    assert model_calls(play.effects) == [("t2.m", 2)]
+
+
+def test_a_paused_execution_waits_with_its_lost_model_call():
+    """What is lost during a pause is asked again after it, and not before its time."""
+    play = Play().begin()
+    for _ in range(3):
+        play.recover()
+    play.pause()
+    play.recover()
+    assert play.kinds == ["model_lost"]
+    play.resume()
+    assert play.effects == ()
+    assert model_calls(play.tick(1_000).effects) == [("t1.m", 5)]
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_after_a_crash_at_any_point_the_effects_are_those_that_are_not_done(name: str):
     """E4: at every boundary the state gives exactly the effects whose steps have no recorded outcome."""
@@ -351,7 +400,7 @@ def _open_work(records: list[ev.Recorded]) -> set[tuple[str, str]]:
             case (
                 ev.ToolRequested(step=step)
                 | ev.TimerFired(step=step)
-                | ev.ToolLost(step=step, policy="retry")
+                | ev.ToolLost(step=step, policy="retry", retry_at_ms=None)
             ):
                 work.add(("OfferTask", step))
             case ev.ApprovalDecided(step=step, decision="approved") if _was_requested(records, step):

@@ -8,7 +8,7 @@ from perdure.core import ids
 from perdure.core import inputs as inp
 from perdure.core.effects import OfferTask
 from perdure.core.errors import ExecutionError, ToolError
-from perdure.core.machines.backoff import retry_at
+from perdure.core.machines.backoff import MOST_LOST, retake_at, retry_at
 from perdure.core.machines.draft import Draft, stale_error
 from perdure.core.machines.turn_state import Step
 from perdure.core.messages import ToolCallPart
@@ -150,20 +150,34 @@ def fail(draft: Draft, item: inp.TaskErrored) -> None:
 
 
 def lose(draft: Draft, item: inp.TaskSilent) -> None:
-    """E7: the attempt is unknown, not failed; the tool's policy decides. A late notice changes nothing."""
+    """E7: the attempt is unknown, not failed; the tool's policy decides. A late notice changes nothing.
+
+    Under the policy retry, `MOST_LOST` lost attempts are as the policy fail: a tool that always kills its worker would
+    else kill workers without end. Under ask it is a person who ends it.
+    """
     step = draft.state.steps.get(item.step)
     if step is None or step.status != "leased" or step.attempt != item.epoch:
         return
     tool = draft.scope.plan.tools[step.tool or ""]
-    lost = ev.ToolLost(item.step, item.epoch, item.reason, tool.on_unknown)
     if tool.on_unknown == "retry":
-        again = (OfferTask(item.step, step.tool or ""),) if draft.state.phase == "active" else ()
-        draft.record(lost, *again)
-    else:
-        draft.record(lost)
-        if tool.on_unknown == "ask":
-            call = draft.scope.transcript.calls[item.step]
-            _ask(draft, item.step, call.call_id, tool, call.arguments, item.epoch)
+        _take_again(draft, item, step)
+        return
+    draft.record(ev.ToolLost(item.step, item.epoch, item.reason, tool.on_unknown))
+    if tool.on_unknown == "ask":
+        call = draft.scope.transcript.calls[item.step]
+        _ask(draft, item.step, call.call_id, tool, call.arguments, item.epoch)
+
+
+def _take_again(draft: Draft, item: inp.TaskSilent, step: Step) -> None:
+    losses = step.without_outcome
+    if losses >= MOST_LOST:
+        reason = f"{item.reason}; {losses} attempts were lost, and no further one is made"
+        draft.record(ev.ToolLost(item.step, item.epoch, reason, "fail"))
+        return
+    due = retake_at(losses, draft.now_ms)
+    now = due is None and draft.state.phase == "active"
+    again = (OfferTask(item.step, step.tool or ""),) if now else ()
+    draft.record(ev.ToolLost(item.step, item.epoch, item.reason, "retry", due), *again)
 
 
 def decide(draft: Draft, item: inp.Decide) -> None:

@@ -15,7 +15,7 @@ from perdure.core import inputs as inp
 from perdure.core.effects import AbortModel, CallModel, Effect, OfferTask, WithdrawTask
 from perdure.core.errors import ExecutionError, PerdureError
 from perdure.core.machines import tool_calls
-from perdure.core.machines.backoff import retry_at
+from perdure.core.machines.backoff import MOST_LOST, retake_at, retry_at
 from perdure.core.machines.draft import Applied, Draft, Scope, stale_error
 from perdure.core.machines.turn_state import Step, TurnState
 from perdure.core.validation import not_storable, parse_answer, problems
@@ -279,10 +279,29 @@ def next_due_ms(state: TurnState) -> int | None:
 def _recover(draft: Draft, item: inp.Recover) -> None:
     for step_id, step in list(draft.state.steps.items()):
         if step.status == "asking":
-            draft.record(ev.ModelLost(step_id, step.attempt, item.reason))
-            if draft.state.phase == "active":
-                _ask_again(draft, step_id, step)
+            _model_lost(draft, item, step_id, step)
     advance(draft)
+
+
+def _model_lost(draft: Draft, item: inp.Recover, step_id: str, step: Step) -> None:
+    """Ask again; at last give up, because a call that stops its server stops all other executions too."""
+    losses = step.without_outcome
+    if losses >= MOST_LOST:
+        error = ev.ErrorInfo(
+            "E0405",
+            f"The server stopped during {losses} attempts at the same model call",
+            where=f"agent {draft.scope.plan.agent}, step {step_id}",
+            why=item.reason,
+            fix="Look in the server's log for what stops it, e.g. memory, then start the execution again.",
+        )
+        partial = _said(draft)
+        draft.record(ev.ModelLost(step_id, step.attempt, item.reason))
+        draft.record(ev.ExecutionFailed(error, partial=partial))
+        return
+    due = retake_at(losses, draft.now_ms)
+    draft.record(ev.ModelLost(step_id, step.attempt, item.reason, due))
+    if due is None and draft.state.phase == "active":
+        _ask_again(draft, step_id, step)
 
 
 def _cancel(draft: Draft, item: inp.Cancel) -> None:

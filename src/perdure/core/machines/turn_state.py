@@ -40,6 +40,15 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     effect_hash: str | None = None
     unknown_epoch: int | None = None
 
+    @property
+    def without_outcome(self) -> int:
+        """Attempts that did not fail: the lost ones, and the one in flight if there is one.
+
+        Every attempt at an open step fails, is lost or is in flight, so that losses need no field of their own, and
+        those that an older release recorded count too.
+        """
+        return self.attempt - self.failures
+
 
 class TurnState(msgspec.Struct, omit_defaults=True):
     """The state of one agent's loop; stored with every commit. `shared` is the tools' state; an absent `v` is 1."""
@@ -181,7 +190,8 @@ def _model_failed(state: TurnState, event: ev.ModelFailed) -> None:
 
 def _model_lost(state: TurnState, event: ev.ModelLost) -> None:
     step = _before(state, event.step, event)
-    state.steps[event.step] = Step("retrying", event.attempt, step.failures if step else 0)
+    failures = step.failures if step else 0
+    state.steps[event.step] = Step("retrying", event.attempt, failures, event.retry_at_ms)
 
 
 def _output_rejected(state: TurnState, event: ev.OutputRejected) -> None:
@@ -242,7 +252,9 @@ def _tool_lost(state: TurnState, event: ev.ToolLost) -> None:
     if event.policy == "fail":
         del state.steps[event.step]
     else:
-        state.steps[event.step] = msgspec.structs.replace(step, status="ready", due_ms=None, worker=None)
+        state.steps[event.step] = msgspec.structs.replace(
+            step, status="ready", due_ms=event.retry_at_ms, worker=None
+        )
 
 
 def _timer_fired(state: TurnState, event: ev.TimerFired) -> None:
