@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.free_port import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(
@@ -28,6 +30,7 @@ BLOCK = re.compile(
 )
 MARKS = {None, "no-run", "continued", "run"}
 TIMEOUT_S = 90
+PORT = free_port()
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ def _environment(home: Path) -> dict[str, str]:
     return kept | {
         "HOME": str(home),
         "PERDURE_HOME": str(home / "perdure"),
+        # The server that a snippet starts is its own, whatever listens on the default port of this machine.
+        "PERDURE_PORT": str(PORT),
         "PATH": path,
         "PYTHONWARNINGS": "error",
     }

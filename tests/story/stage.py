@@ -118,12 +118,14 @@ class Stage:
         self.directory.mkdir(exist_ok=True)
         self._ledger_file = self.directory / "ledger.jsonl"
         self._ledger_file.touch()
-        self._ledger = subprocess.Popen(
-            [sys.executable, ledger_program.__file__, str(self._ledger_file)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        with (self.directory / "ledger.err").open("ab") as err:  # it complains about clients that were killed
+            self._ledger = subprocess.Popen(
+                [sys.executable, ledger_program.__file__, str(self._ledger_file)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=err,
+                text=True,
+            )
         self.environ["STORY_LEDGER"] = self._ledger.stdout.readline().strip()
         return self
 
