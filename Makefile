@@ -22,7 +22,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo demo-local test check lint types tests format lock bench soak clean \
+.PHONY: help demo demo-local test test-local check lint types tests format lock bench soak clean \
         system-packages
 
 help:  ## say what there is
@@ -52,6 +52,9 @@ types: $(VENV)/.stamp-dev  ## mypy, strict
 tests: $(VENV)/.stamp-dev  ## pytest alone; PYTEST_ARGS='tests/unit -k turn' picks some
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(PYTEST_ARGS)
 
+test-local: $(VENV)/.stamp-dev $(VENV)/.stamp-local  ## the tests on real small models (fetches about 500 MB)
+	$(BIN)/python -m pytest -m local_llm $(PYTEST_ARGS) tests/local_llm
+
 format: $(VENV)/.stamp-dev  ## let ruff format and fix what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -59,8 +62,9 @@ format: $(VENV)/.stamp-dev  ## let ruff format and fix what it can
 soak: $(VENV)/.stamp-dev  ## the long lane: soaks and exhaustive crash runs
 	$(BIN)/python -m pytest -m long --timeout 3600 $(PYTEST_ARGS)
 
-bench: $(BENCH_VENV)/.stamp  ## run the benchmarks and write docs/benchmarks/
+bench: $(BENCH_VENV)/.stamp  ## run the benchmarks and write docs/benchmarks/ and docs/benchmarks.md
 	$(BENCH_VENV)/bin/python -m bench all
+	$(BENCH_VENV)/bin/python -m bench report
 
 clean:  ## remove what the tools leave behind, the environments included
 	rm -rf $(VENV) $(BENCH_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo build dist

@@ -1,4 +1,7 @@
-"""`python -m bench W1 [W2 ...]` or `python -m bench all`: measure, print tables, write docs/benchmarks/*.json."""
+"""`python -m bench W1 [W2 ...]` or `python -m bench all`: measure, print tables, write docs/benchmarks/*.json.
+
+`python -m bench report` measures nothing and writes docs/benchmarks.md from these files.
+"""
 
 import argparse
 import json
@@ -7,7 +10,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import machine, rounds, table
+from bench import machine, report, rounds, table
 from bench.workloads import SIDES, WORKLOADS, Workload
 
 
@@ -56,6 +59,8 @@ def run_workload(workload: Workload, options: argparse.Namespace) -> str:
 
 def main(argv: list[str]) -> int:
     """Run what was asked for."""
+    if argv[:1] == ["report"]:
+        return report.main(argv[1:])
     options = arguments(argv)
     options.scratch.mkdir(parents=True, exist_ok=True)
     names = list(WORKLOADS) if "all" in options.workloads else [name.upper() for name in options.workloads]

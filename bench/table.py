@@ -37,7 +37,7 @@ def of_workload(workload: Workload, variants: dict[str, dict[str, Any]]) -> str:
                     spread(of_side["load"]),
                 ]
             )
-    lines = [f"### {workload.id}: {workload.title}", "", *_markdown(rows), ""]
+    lines = [f"### {workload.id}: {workload.title}", "", *markdown(rows), ""]
     ratios = [
         f"* {variant}, {metric.ratio}: Perdure {ratio:.2f} times as good as {side}"
         for variant, summary in variants.items()
@@ -54,7 +54,8 @@ def of_workload(workload: Workload, variants: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _markdown(rows: list[list[str]]) -> list[str]:
+def markdown(rows: list[list[str]]) -> list[str]:
+    """The lines of a table; the first row is its head."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
