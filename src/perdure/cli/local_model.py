@@ -220,18 +220,18 @@ def _unusable(model: LocalModel, what: str, why: str) -> ClientError:
     )
 
 
-def check_server_library() -> None:
-    """See that the program that serves the model is installed.
+def check_server_library(module: str = SERVER) -> None:
+    """See that the library that serves the model is installed.
 
     Raises:
         ModelError: E0203.
     """
-    if importlib.util.find_spec(SERVER) is None:
+    if importlib.util.find_spec(module) is None:
         raise ModelError(
             "E0203",
             "The library that runs a local model is not installed",
             where="perdure demo --local",
-            why=f"there is no module {SERVER}",
+            why=f"there is no module {module}",
             fix="Run: pip install 'perdure[local-model]'",
         )
 

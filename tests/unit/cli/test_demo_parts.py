@@ -69,6 +69,8 @@ def test_a_report_is_good_only_when_all_is():
         {"status": "failed"},
     ):
         assert not msgspec.structs.replace(good, **changes).good
+    free = msgspec.structs.replace(good, model="openai_compatible/free", killed_in=None)
+    assert free.good, "a real model need not call a tool"
 
 
 def test_the_agent_of_the_demo():

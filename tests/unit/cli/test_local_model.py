@@ -10,7 +10,7 @@ import pytest
 
 from perdure.cli import local_model
 from perdure.cli.local_model import LocalModel, cached_at, fetch
-from perdure.core.errors import ClientError
+from perdure.core.errors import ClientError, ModelError
 
 PARTS = (b"first half, " * 100, b"second half" * 100)
 WHOLE = b"".join(PARTS)
@@ -136,3 +136,10 @@ def test_names():
         local_model.local_model("gpt-7")
     assert (caught.value.code, "qwen2.5-coder-0.5b" in caught.value.fix) == ("E0708", True)
     assert all(len(m.sha256) == 64 and m.name == name for name, m in local_model.MODELS.items())
+
+
+def test_the_library_that_serves_it():
+    """Without it the error names the extra to install."""
+    with pytest.raises(ModelError) as caught:
+        local_model.check_server_library("no_such_library_of_models")
+    assert (caught.value.code, "perdure[local-model]" in caught.value.fix) == ("E0203", True)
