@@ -17,18 +17,28 @@ AT_A_TIME = 17
 LEASE_MS = 600
 SEED = int(os.environ.get("PERDURE_STORY_SEED", "20260722"))
 VICTIMS = (("worker",), ("server",), ("client",), ("worker", "server", "client"))
-STRIKES = 24  # then what is left may end in peace
-LONGEST_S = 150.0
+STRIKES = 18  # then what is left may end in peace
+LONGEST_S = 200.0
+LONGEST_LULL_S = 8.0
 
 
 class Chaos:
-    """Keeps worker, server and client alive, except when it kills them. One seed decides whom and when."""
+    """Keeps worker, server and client alive, except when it kills them. One seed decides whom and when.
+
+    A strike falls at a random moment after a random number of signs of life (effects, starts and ends that were
+    reported), so that it hits work on a slow machine, too, and not only processes that are just starting.
+    """
 
     def __init__(self, stage: Stage, seed: int) -> None:
         self.stage = stage
         self.random = random.Random(seed)
+        # Each kind of strike once, in some order, and then any.
+        self.plan = self.random.sample(VICTIMS, len(VICTIMS))
+        self.plan += self.random.choices(VICTIMS, k=STRIKES - len(VICTIMS))
         self.kills: list[tuple[str, ...]] = []
         self.alive: dict[str, Process] = {}
+        self.report = stage.directory / "errands.out"
+        self.report.touch()
 
     def start(self, role: str) -> None:
         """Start a process, or start it again."""
@@ -37,9 +47,7 @@ class Chaos:
         elif role == "worker":
             self.alive[role] = self.stage.worker("errand")
         else:
-            report = self.stage.directory / "errands.out"
-            report.touch()
-            self.alive[role] = self.stage.program("errands", str(RUNS), str(AT_A_TIME), str(report))
+            self.alive[role] = self.stage.program("errands", str(RUNS), str(AT_A_TIME), str(self.report))
 
     def run(self) -> None:
         """Kill, again and again, until the client has ended well."""
@@ -48,22 +56,39 @@ class Chaos:
         for role in ("worker", "client"):
             self.start(role)
         give_up_at = time.monotonic() + LONGEST_S
-        while (code := self.alive["client"].exit_code) != 0:
+        while not self._done():
             assert time.monotonic() < give_up_at, (
-                f"not done after {LONGEST_S:g} s and {len(self.kills)} kills"
+                f"not done after {LONGEST_S:g} s and {len(self.kills)} strikes"
             )
-            if code is not None:  # it gave up on a server that was away for long: a user starts it again
-                self.start("client")
-            if self.alive["worker"].exit_code is not None:
-                self.start("worker")
             if len(self.kills) < STRIKES:
-                self._strike(self.random.choice(VICTIMS), self.random.uniform(0.1, 1.0))
+                self._await_work()
+                self._strike(self.plan[len(self.kills)])
             else:
-                time.sleep(0.05)
+                self._keep_alive()
+                time.sleep(0.1)
 
-    def _strike(self, victims: tuple[str, ...], after_s: float) -> None:
-        time.sleep(after_s)
-        if self.alive["client"].exit_code == 0:
+    def _done(self) -> bool:
+        return self.alive["client"].exit_code == 0
+
+    def _keep_alive(self) -> None:
+        """Start again who ended by himself: one that found no server for long gives up, and its user starts it again."""
+        for role in ("worker", "client"):
+            if self.alive[role].exit_code not in (None, 0):
+                self.start(role)
+
+    def _signs_of_life(self) -> int:
+        return len(self.stage.ledger()) + self.report.read_bytes().count(b"\n")
+
+    def _await_work(self) -> None:
+        enough = self._signs_of_life() + self.random.randint(1, 8)
+        lull_ends_at = time.monotonic() + LONGEST_LULL_S
+        while self._signs_of_life() < enough and time.monotonic() < lull_ends_at and not self._done():
+            self._keep_alive()
+            time.sleep(0.02)
+        time.sleep(self.random.uniform(0, 0.4))
+
+    def _strike(self, victims: tuple[str, ...]) -> None:
+        if self._done():
             return
         for role in victims:
             self.alive[role].kill()

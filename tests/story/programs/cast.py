@@ -69,10 +69,10 @@ def errand(parcel: int, *, external: bool = False) -> Agent:
         tool(sign, external=external, **quick),
     ]
     script = [
-        calls(call("fetch", parcel=parcel), delay_ms=150),
-        calls(call("charge", cents=parcel * 100), call("notify", parcel=parcel), delay_ms=150),
+        calls(call("fetch", parcel=parcel), delay_ms=250),
+        calls(call("charge", cents=parcel * 100), call("notify", parcel=parcel), delay_ms=250),
         call("sign", parcel=parcel),
-        text("{result:fetch}, {result:charge} cents, {result:notify}, {result:sign}", delay_ms=150),
+        text("{result:fetch}, {result:charge} cents, {result:notify}, {result:sign}", delay_ms=250),
     ]
     return Agent("errand", MockModel(script), "Carry parcels.", tools)
 
