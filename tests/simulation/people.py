@@ -152,4 +152,7 @@ async def set_free(world: World) -> None:
         await asyncio.sleep(1)
         stopped = ExecutionFilter(status=("paused", "quarantined"))
         for row in await world.executions("find", stopped):
-            await world.executions("resume", row.execution_id, "helper")
+            try:
+                await world.executions("resume", row.execution_id, "helper")
+            except PerdureError as error:
+                world.expect(error, "E0402")  # its time ran out meanwhile

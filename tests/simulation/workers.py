@@ -99,7 +99,7 @@ class _Attempt:
         if world.happens("tool_error"):
             return self._result(error={"code": "E0301", "what": "It broke"}, retryable=rng.random() < 0.8)
         if world.happens("bad_result"):
-            bad: dict[str, Any] = rng.choice(({"result": "\ud800"}, {"result": 1, "state": {"n": 2**70}}))
+            bad: dict[str, Any] = rng.choice(({"result": "\ud800"}, {"result": 1, "state": {"n": "\ud800"}}))
             return self._result(**bad)
         changed = {"last": self._task.step} if rng.random() < 0.3 else None
         return self._result(result={"did": self._task.step}, state=changed)

@@ -19,6 +19,7 @@ from perdure.core.machines.draft import Applied
 from perdure.engine.config import EngineConfig
 from perdure.engine.driver import STORAGE_DOWN, Driver, settle
 from perdure.engine.faults import crash_point
+from perdure.engine.journal.failures import not_open
 from perdure.engine.leases import Key, Leases
 from perdure.engine.ports import LeaseRef, StoredExecution, Task, TaskResult, WorkerView, task_queue_name
 from perdure.engine.residency import Residency
@@ -100,6 +101,8 @@ class TaskGateway:
 
     async def poll(self, worker: str, tools: Sequence[str], want: int, wait_ms: int) -> list[Task]:
         """See `ports.Tasks.poll`."""
+        if self._closed:
+            raise not_open("the engine")
         queues = dict.fromkeys(tools)  # a set that keeps its order, so that a simulation repeats itself
         self._hear(worker).queues = queues
         deadline = self._clock.monotonic() + wait_ms / 1000
