@@ -33,7 +33,8 @@ class PseudoTerminal:
             stdin=inner,
             stdout=inner,
             stderr=inner,
-            env=environ | {"TERM": "xterm-256color"},
+            # A runner may say how wide its own terminal is; this one is as wide as it says itself.
+            env={k: v for k, v in environ.items() if k not in {"COLUMNS", "LINES"}} | {"TERM": "xterm-256color"},
             cwd=cwd,
             start_new_session=True,
             # Its controlling terminal: Ctrl-C typed here becomes a signal there.
