@@ -17,7 +17,7 @@ What can go wrong, and what is done:
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -84,6 +84,12 @@ class Driver:
         Without *done* the input is the engine's own: it is kept over a storage failure.
         """
         resident.mailbox.append((item, done))
+        if not resident.committing:
+            self._pump(resident)
+
+    def post_all(self, resident: Resident, waiting: Sequence[tuple[inp.Input, Done | None]]) -> None:
+        """Give several inputs at once, so that none finds the execution let go of by the one before it."""
+        resident.mailbox.extend(waiting)
         if not resident.committing:
             self._pump(resident)
 

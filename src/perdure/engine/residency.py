@@ -266,13 +266,14 @@ class Residency:
         items = [item for item, _ in kept]
         if not any(isinstance(item, inp.Quarantine) for item in items):
             self._perform_again(resident, items)
-        for item, done in kept:
-            if self.residents.get(execution_id) is resident:
-                self._driver.post(resident, item, done)
-            elif done is None:
-                self.deliver(execution_id, item)
-            else:
-                done(resident, conflict(execution_id, resident.seq, None))
+        if not resident.lost:
+            self._driver.post_all(resident, kept)
+        elif execution_id in self._kept:  # it is to be read once more
+            self._kept[execution_id][:0] = kept
+        else:
+            for _, done in kept:
+                if done is not None:
+                    done(None, conflict(execution_id, resident.seq, None))
 
     def _not_again(self, execution_id: str, error: PerdureError) -> None:
         """It cannot be read now: those who wait are told so, and the engine's own inputs are kept if it may pass."""
