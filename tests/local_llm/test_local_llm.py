@@ -111,7 +111,7 @@ def test_a_person_rejects(program: Program, model: LocalModel):
 def test_in_process(base_url: str, model: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The same agent through the SDK: approved from its stream, each tool at most once, an answer in words."""
     monkeypatch.setenv("PERDURE_DEMO_LEDGER", str(tmp_path / "ledger"))
-    agent = support_agent(f"openai_compatible/{model.name}", base_url, small=True)
+    agent = support_agent(f"openai_compatible/{model.name}", base_url, small=model.held_to)
     with AgentRuntime(embedded=True, data_dir=tmp_path / "data") as runtime:
         handle = runtime.start(agent, PROMPT)
         for event in handle.stream():

@@ -66,7 +66,7 @@ class Demo:
     ) -> None:
         self.call, self.home, self.answer, self.local = call, home, answer, local
         self.model = f"openai_compatible/{local.name}" if local else model or MODEL
-        agent = support_agent(self.model, base_url, small=local is not None)
+        agent = support_agent(self.model, base_url, small=local.held_to if local else None)
         self.definition: AgentDefinition = agent_definition(agent)
         self.ledger = Ledger(home / "ledger.jsonl")
         self.events: list[EventRecord] = []

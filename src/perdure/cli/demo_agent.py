@@ -14,6 +14,7 @@ import json
 import os
 import tempfile
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,16 +38,12 @@ _ORDERS: dict[str, dict[str, Any]] = {
     "A-1002": {"item": "Record player", "amount": 249.00, "currency": "EUR", "delivered_days_ago": 48},
 }
 # A small model repeats itself without end when nothing holds it; temperature and top_p are its makers'.
-_SMALL: dict[str, Any] = {
-    "model_settings": {
-        "tool_mode": "json_schema",
-        "calls_per_tool": 1,
-        "top_p": 0.9,
-        "frequency_penalty": 0.3,
-    },
-    "temperature": 0.2,
-    "max_tokens": 160,
-    "max_turns": 8,
+_SMALL: dict[str, Any] = {"temperature": 0.2, "max_tokens": 160, "max_turns": 8}
+_SMALL_SETTINGS = {
+    "tool_mode": "json_schema",
+    "calls_per_tool": 1,
+    "top_p": 0.9,
+    "frequency_penalty": 0.3,
 }
 OrderId = Annotated[str, Field(pattern=r"^[A-Z]-[0-9]{4}$")]
 _PAUSE = threading.Event()  # never set: waiting on it is a sleep
@@ -133,7 +130,7 @@ def check_policy(order_id: OrderId, context: ToolContext) -> dict[str, Any]:
 
 @tool(approval_required=True)
 def refund(order_id: OrderId, amount: float, context: ToolContext) -> dict[str, Any]:
-    """Pay an order's money back to the customer. A person approves each refund.
+    """Pay an order's money back: the amount that check_policy gave. Call that first. A person approves each refund.
 
     Args:
         order_id: the order's number, e.g. A-1001.
@@ -149,10 +146,20 @@ def refund(order_id: OrderId, amount: float, context: ToolContext) -> dict[str, 
     }
 
 
-def support_agent(model: str | None = None, base_url: str | None = None, *, small: bool = False) -> Agent:
-    """The support agent on this model; *small*: one that must be held to a schema to call a tool at all."""
+def support_agent(
+    model: str | None = None, base_url: str | None = None, *, small: Mapping[str, Any] | None = None
+) -> Agent:
+    """The support agent on this model.
+
+    Args:
+        model: `provider/model`; None: the built-in one.
+        base_url: another address of the model's server.
+        small: for a model that must be held to a schema to call a tool at all: what else it is held to.
+    """
     tools: list[ToolDef[..., Any]] = [lookup_order, check_policy, refund]
-    options = _SMALL if small else {}
+    options: dict[str, Any] = {}
+    if small is not None:
+        options = _SMALL | {"model_settings": _SMALL_SETTINGS | dict(small)}
     return Agent("support", model or MODEL, INSTRUCTIONS, tools, base_url=base_url or None, **options)
 
 

