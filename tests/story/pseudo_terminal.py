@@ -34,7 +34,8 @@ class PseudoTerminal:
             stdout=inner,
             stderr=inner,
             # A runner may say how wide its own terminal is; this one is as wide as it says itself.
-            env={k: v for k, v in environ.items() if k not in {"COLUMNS", "LINES"}} | {"TERM": "xterm-256color"},
+            env={k: v for k, v in environ.items() if k not in {"COLUMNS", "LINES"}}
+            | {"TERM": "xterm-256color"},
             cwd=cwd,
             start_new_session=True,
             # Its controlling terminal: Ctrl-C typed here becomes a signal there.
