@@ -145,7 +145,7 @@ class Attempt:
     def _begin(self, tool: ToolDef[..., Any], arguments: dict[str, Any]) -> asyncio.Future[Any]:
         if tool.is_async:
             coroutine: Coroutine[Any, Any, Any] = tool(**arguments)
-            return asyncio.ensure_future(coroutine)
+            return asyncio.ensure_future(_contained(coroutine))
         variables = contextvars.copy_context()
         return self._threads.run(functools.partial(variables.run, tool, **arguments))
 
@@ -210,7 +210,26 @@ def _too_large(size: int, where: str) -> PerdureError:
 def _outcome_of(call: asyncio.Future[Any]) -> Any:
     if call.cancelled():  # by itself: when it is the worker's doing, nobody asks for the outcome
         raise ToolError("E0301", "The tool cancelled itself", why="asyncio.CancelledError")
-    return call.result()
+    try:
+        return call.result()
+    except _ExitError as ended:
+        raise ended.asked from None
+
+
+class _ExitError(Exception):
+    """A tool asked for the end of the process."""
+
+    def __init__(self, asked: SystemExit) -> None:
+        super().__init__(asked)
+        self.asked = asked
+
+
+async def _contained(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """A task that ends in SystemExit takes its event loop with it, and the worker and all its other tasks too."""
+    try:
+        return await coroutine
+    except SystemExit as asked:
+        raise _ExitError(asked) from asked
 
 
 async def _give_up(call: asyncio.Future[Any], where: str) -> None:

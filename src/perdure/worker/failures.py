@@ -59,10 +59,10 @@ def _text_of(error: BaseException) -> str:
 
 
 def _clean(text: str) -> str:
-    """At most `LONGEST_TEXT` characters that UTF-8 can hold."""
+    """At most `LONGEST_TEXT` characters that UTF-8 can hold, without the one that nobody stores."""
     if len(text) > LONGEST_TEXT:
         text = text[:LONGEST_TEXT] + f"... ({len(text)} characters)"
-    return text.encode("utf-8", "backslashreplace").decode()
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _plain(wire: dict[str, Any]) -> dict[str, Any]:
