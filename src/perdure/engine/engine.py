@@ -6,6 +6,7 @@ waits for a person or a timer is not even read.
 """
 
 import asyncio
+from collections.abc import Callable, Coroutine
 
 import msgspec
 
@@ -30,6 +31,7 @@ from perdure.log import get_logger
 _log = get_logger("perdure.engine")
 _SWEEP_S = 0.2
 _RESTARTED = "the server was restarted"
+_FAULT_PAUSE_S = 1.0
 
 
 class Engine:
@@ -93,7 +95,7 @@ class Engine:
         await self._journal.open()
         await self._recover()
         loop = asyncio.get_running_loop()
-        self._background = [loop.create_task(self._timers.run()), loop.create_task(self._sweep())]
+        self._background = [loop.create_task(_for_ever(work)) for work in (self._timers.run, self._sweep)]
 
     async def _recover(self) -> None:
         rows = await self._journal.unfinished()
@@ -152,3 +154,13 @@ class Engine:
         found["streams"] = len(self._streams)
         found["workers"] = len(self._gateway.workers())
         return found
+
+
+async def _for_ever(work: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Run a background loop until cancelled; a fault in it is logged, and it is begun anew."""
+    while True:
+        try:
+            await work()
+        except Exception as fault:  # noqa: BLE001 - E10: one of the named boundaries
+            _log.error("background_fault", error=f"{type(fault).__name__}: {fault}", exc_info=fault)
+        await asyncio.sleep(_FAULT_PAUSE_S)

@@ -242,6 +242,22 @@ async def test_reads_that_fail_for_a_while_lose_nothing(h: Harness, journal: Any
     assert (await h.ended(execution_id)).output == "Done."
 
 
+async def test_a_journal_that_breaks_its_word_does_not_stop_the_clock(h: Harness, journal: Any):
+    """A question of the timers that ends in an error that no journal may raise: they ask again."""
+    await h.open(reply(call("refund", amount=1)))
+    disk: FaultyJournal = journal()
+    whole = disk.inner
+
+    async def strange() -> Any:
+        raise ZeroDivisionError("a bug")
+
+    disk.inner = Overlay(whole, next_due=strange)
+    execution_id = await h.start(timeout_ms=100)
+    await asyncio.sleep(0.2)
+    disk.inner = whole
+    assert (await h.ended(execution_id)).finish_reason == "timeout"
+
+
 async def test_a_result_that_comes_while_nothing_can_be_read(h: Harness, journal: Any):
     """Kept by its worker, taken later."""
     await h.open(reply(call("look")), reply("Done."))
