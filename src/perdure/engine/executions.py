@@ -8,7 +8,7 @@ import msgspec
 from perdure.clock import Clock
 from perdure.core import ids
 from perdure.core import inputs as inp
-from perdure.core.errors import ExecutionError
+from perdure.core.errors import ExecutionError, PerdureError
 from perdure.core.events import TERMINAL, Recorded
 from perdure.core.machines.turn_state import TurnState, decode_state
 from perdure.core.messages import Message
@@ -143,7 +143,12 @@ class ExecutionVerbs:
             where = msgspec.structs.replace(where, before=rows[-1].execution_id)
 
     def _seen(self, row: StoredExecution) -> ExecutionView:
-        state = decode_state(row.state)
+        try:
+            state = decode_state(row.state)
+        except (PerdureError, msgspec.MsgspecError):
+            state = (
+                TurnState()
+            )  # a newer version's, or damaged: it is listed all the same, and the others too (E10)
         return view(row, state, {}, self._status(row, state))
 
     async def events(self, execution_id: str, after: int, limit: int) -> list[Recorded]:

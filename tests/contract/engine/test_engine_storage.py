@@ -3,11 +3,12 @@
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from perdure.core import events as ev
 from perdure.core.errors import JournalError, ModelError
-from perdure.engine.ports import Commit
+from perdure.engine.ports import Commit, ExecutionFilter
 from tests.contract.engine.engine_harness import (
     LEASE_MS,
     QUEUES,
@@ -332,6 +333,40 @@ async def test_a_damaged_execution_harms_no_other(h: Harness, journal: Any):
     fresh = await h.start("fresh")
     assert (await h.ended(fresh)).output == "Done."
     assert h.engine.fault is None
+
+
+@pytest.mark.parametrize("state", [b'{"v":99,"phase":"dreaming"}', b'{"phase":"dreaming"}', b"{"])
+async def test_a_state_that_this_version_cannot_read_harms_no_other(h: Harness, journal: Any, state: bytes):
+    """It is listed with the others, refused by name when it is used, and does not keep the engine from opening."""
+    await h.open(Gate(reply("never")))
+    disk: FaultyJournal = journal()
+    bad = await h.start("bad")
+    good = await h.start("good")
+    await h.close()
+
+    def odd(row: Any) -> Any:
+        return msgspec.structs.replace(row, state=state) if row.execution_id == bad else row
+
+    whole = disk.inner
+
+    async def rows(*args: Any) -> Any:
+        return [odd(row) for row in await whole.find(*args)]
+
+    async def row_of(*args: Any) -> Any:
+        return odd(await whole.load(*args))
+
+    async def unfinished() -> Any:
+        return [odd(row) for row in await whole.unfinished()]
+
+    disk.inner = Overlay(whole, find=rows, load=row_of, unfinished=unfinished)
+    h.wrap = lambda inner: inner
+    h.model.turns = [reply("Done.")]
+    await h.open()
+    assert (await h.ended(good)).output == "Done."
+    assert {v.execution_id for v in await h.executions.find(ExecutionFilter())} == {bad, good}
+    error = await asyncio.wait_for(refused(h.executions.cancel(bad, "ann", "")), 5)
+    assert error.code in ("E0414", "E0503", "E0504")
+    assert error.fix
 
 
 async def test_an_execution_whose_state_does_not_fit_its_events(h: Harness, journal: Any):
