@@ -97,6 +97,7 @@ def test_a_person_rejects(program: Program, model: LocalModel):
                 screen.expect("Approval needed: refund", timeout=LONG_S)
             except AssertionError:
                 continue  # it ended without asking
+            screen.expect("r reject")  # from here on it listens
             screen.type("r")
             screen.expect("Reason")
             screen.type("ask again next week\n")
