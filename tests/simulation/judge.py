@@ -21,9 +21,11 @@ async def judge(world: World) -> str:
     check_run(rows, histories, world.ledger, world.acked)
     for history in histories.values():
         check_journal(history)
+        _pauses(history)
     _results(world, histories)
     _arguments(world, histories)
     _streams(world, histories)
+    _timeliness(world, histories)
     await _approvals(world, histories)
     _idempotency(world, rows)
     return _digest(histories)
@@ -60,6 +62,41 @@ def _arguments(world: World, histories: Histories) -> None:
         right = canonical_json(requested[place])
         assert canonical_json(entry["arguments"]) == right, f"I7: something else took effect at {place}"
         assert entry["tool"] not in GATED or place in approved, f"I7: nobody agreed to {place}"
+
+
+def _pauses(history: list[ev.Recorded]) -> None:
+    """Nothing begins between a pause, or a quarantine, and the resume."""
+    stopped = False
+    for record in history:
+        event = record.event
+        if isinstance(event, ev.ExecutionPaused | ev.ExecutionQuarantined):
+            stopped = True
+        elif isinstance(event, ev.ExecutionResumed):
+            stopped = False
+        begins = isinstance(event, ev.ModelRequested | ev.ToolStarted | ev.TimerFired)
+        assert not (stopped and begins), f"{ev.kind_of(event)} while nothing may begin"
+
+
+def _timeliness(world: World, histories: Histories) -> None:
+    """I8: a timer is at most seconds late, save where a crash, an outage or a person stood in its way."""
+    if (
+        world.crashes
+        or world.outages
+        or world.rate["jump"]
+        or world.rate["meddling"]
+        or world.rate["garbage"]
+    ):
+        return
+    most_ms = 2_000 + 4_000 * world.slowest_s
+    for execution_id, history in histories.items():
+        due: dict[str, int] = {}
+        for record in history:
+            event = record.event
+            if isinstance(event, ev.ModelFailed | ev.ToolFailed) and event.retry_at_ms is not None:
+                due[event.step] = event.retry_at_ms
+            elif isinstance(event, ev.ModelRequested | ev.TimerFired) and event.step in due:
+                late = record.at_ms - due.pop(event.step)
+                assert 0 <= late <= most_ms, f"I8: {execution_id} {event.step}: {late} ms late"
 
 
 def _streams(world: World, histories: Histories) -> None:

@@ -11,6 +11,8 @@ from perdure.core.ids import content_hash
 from perdure.core.messages import Message, Part, TextPart, ToolCallPart
 from perdure.core.model import Delta, ModelRef, ModelReply, ModelRequest, Usage
 from perdure.core.plan import Plan
+from tests.simulation.virtual import VirtualLoop
+from tests.unit.core.invariants import calls_are_answered
 from tests.unit.core.plans import AMOUNT, FORECAST, plan, tool
 
 QUICK = RetryPolicy(max_attempts=3, delay_ms=200, backoff="exponential", jitter=0.2)
@@ -45,16 +47,18 @@ class Mood(Protocol):
     """What the model wants to know of its world."""
 
     rng: random.Random
+    loop: VirtualLoop
     chaos: bool
+    crashes: int
     rate: dict[str, float]
 
 
 class FickleModel:
-    """`Models` whose every call is drawn anew; `spent` counts the tokens of all answers given."""
+    """`Models` whose every answer is drawn anew."""
 
     def __init__(self, mood: Mood) -> None:
         self._mood = mood
-        self.calls = 0
+        self._asked: set[tuple[int, str, str, int]] = set()
 
     def check(self, model: ModelRef) -> None:
         """Any model can be called."""
@@ -64,8 +68,8 @@ class FickleModel:
 
     async def complete(self, request: ModelRequest, on_delta: Callable[[Delta], None]) -> ModelReply:
         rng, rate = self._mood.rng, self._mood.rate
-        self.calls += 1
         self._check(request)
+        self._check_once(request)
         await asyncio.sleep(rng.random() * (20 if self._happens("slow") else 0.3))
         if self._happens("model_error"):
             raise _error(rng)
@@ -90,12 +94,22 @@ class FickleModel:
         return self._mood.chaos and self._mood.rng.random() < self._mood.rate[what]
 
     def _check(self, request: ModelRequest) -> None:
-        """Each answer's calls are followed by their results, in their order; the request ends with what is new."""
-        last = request.messages[-1]
-        assert last.role != "assistant", "the model is asked about its own last word"
-        if len(request.messages) > 1 and last.role == "tool":
-            asked = [c.call_id for c in request.messages[-2].tool_calls]
-            assert [getattr(p, "call_id", None) for p in last.parts] == asked, "results out of order"
+        """Each answer's calls are followed by their results, in their order; the request ends with what is new.
+
+        What is wrong is noted, not raised: to the engine it would be one more adapter's fault.
+        """
+        try:
+            calls_are_answered(request.messages)
+            assert request.messages[-1].role != "assistant", "the model is asked about its own last word"
+        except AssertionError as error:
+            self._mood.loop.troubles.append(f"{request.execution_id} {request.step}: {error}")
+
+    def _check_once(self, request: ModelRequest) -> None:
+        """E4: one server makes one attempt once. Only an answer that is none at all may be asked for again."""
+        asked = (self._mood.crashes, request.execution_id, request.step, request.attempt)
+        if asked in self._asked and not self._mood.rate["garbage"]:
+            self._mood.loop.troubles.append(f"{asked}: the same attempt is made twice")
+        self._asked.add(asked)
 
     def _text(self, request: ModelRequest) -> str:
         rng = self._mood.rng

@@ -167,6 +167,21 @@ BUGS: tuple[Bug, ...] = (
         ),
     ),
     Bug(
+        "an answer that waits for its execution to be read is not seen by whoever begins the call anew",
+        "E4",
+        (
+            Change(
+                RESIDENCY,
+                "        self._kept.setdefault(execution_id, []).append((item, None))\n"
+                "        if self.fault is None:\n"
+                "            self._spawn(self._give_again(execution_id))\n",
+                "        async def later() -> None:\n"
+                "            self._driver.post(await self.get(execution_id), item, None)\n\n"
+                "        self._spawn(later())\n",
+            ),
+        ),
+    ),
+    Bug(
         "the end is not final",
         "E5, I3",
         (

@@ -208,20 +208,11 @@ class Residency:
         resident = self.residents.get(execution_id)
         if resident is not None:
             self._driver.post(resident, item, None)
-        else:
-            self._spawn(self._deliver(execution_id, item))
-
-    async def _deliver(self, execution_id: str, item: inp.Input) -> None:
-        try:
-            resident = await self.get(execution_id)
-        except PerdureError as error:
-            if error.code in STORAGE_DOWN:
-                self._kept.setdefault(execution_id, []).append((item, None))
-                self._storage_failed(error)
-            else:
-                _unreadable(execution_id, error)
             return
-        self._driver.post(resident, item, None)
+        # Kept in sight while the execution is read: whoever begins its effects anew must know what is answered.
+        self._kept.setdefault(execution_id, []).append((item, None))
+        if self.fault is None:
+            self._spawn(self._give_again(execution_id))
 
     # After a failure -----------------------------------------------------------------------------------
 
@@ -259,7 +250,9 @@ class Residency:
         except PerdureError as error:
             self._not_again(execution_id, error)
             return
-        kept = self._kept.pop(execution_id, [])
+        kept = self._kept.pop(execution_id, None)
+        if kept is None:
+            return  # another who waited for the same read has given all of it
         resident.faults = max(resident.faults, self._faults.pop(execution_id, 0))
         resident.single = execution_id in self._single
         self._single.discard(execution_id)

@@ -179,6 +179,34 @@ async def test_an_answer_that_was_paid_for_is_kept(h: Harness, journal: Any):
     assert len(h.model.requests) == 1
 
 
+async def test_an_answer_that_comes_while_its_execution_is_read_again(h: Harness, journal: Any):
+    """After an outage the execution is read, and its model's answer comes in that moment: it is not asked again."""
+    gate = Gate(reply("Worth a fortune."))
+    await h.open(gate)
+    disk: FaultyJournal = journal()
+    whole = disk.inner
+    execution_id = await h.start()
+    await gate.reached.wait()
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(*args: Any, **named: Any) -> Any:
+        found = await whole.events(*args, **named)
+        asked.set()
+        await go_on.wait()
+        return found
+
+    disk.inner = Overlay(whole, events=slowly)
+    disk.failure = FULL
+    assert (await refused(h.executions.pause(execution_id, "ann", ""))).code == "E0501"
+    disk.failure = None
+    await asked.wait()
+    gate.opened.set()
+    await pause()
+    go_on.set()
+    assert (await h.ended(execution_id)).output == "Worth a fortune."
+    assert len(h.model.requests) == 1
+
+
 async def test_all_that_comes_in_while_the_disk_is_full_is_recorded_after_it(h: Harness, journal: Any):
     """Answers, failures, lost leases and due timers of many executions."""
     gates = [Gate(reply(f"Answer {n}.")) for n in range(10)]
@@ -241,6 +269,27 @@ async def test_reads_that_fail_for_a_while_lose_nothing(h: Harness, journal: Any
     assert (await refused(h.executions.get(execution_id))).code == "E0506"
     disk.reads_fail = None
     assert (await h.ended(execution_id)).output == "Done."
+
+
+async def test_a_timer_that_is_set_while_the_journal_is_asked_for_the_next_one(h: Harness, journal: Any):
+    """The answer is older than the timer, which fires in its time all the same."""
+    await h.open(reply(call("refund", amount=1)))
+    disk: FaultyJournal = journal()
+    whole = disk.inner
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> Any:
+        due = await whole.next_due()
+        asked.set()
+        await go_on.wait()
+        return due
+
+    disk.inner = Overlay(whole, next_due=slowly)
+    await h.start(timeout_ms=10)  # when it has fired, the journal is asked for the next one
+    await asked.wait()
+    execution_id = await h.start(timeout_ms=150)
+    go_on.set()
+    assert (await h.ended(execution_id, 3)).finish_reason == "timeout"
 
 
 async def test_a_journal_that_breaks_its_word_does_not_stop_the_clock(h: Harness, journal: Any):

@@ -188,6 +188,20 @@ async def test_a_slow_reader_is_served_from_the_journal(h: Harness):
     assert texts(quick)["t1.m", 1, "text"] == "word " * 2_500
 
 
+async def test_a_commit_that_is_longer_than_a_live_queue(h: Harness):
+    """More events at once than a queue holds, while its reader waits for them: none is missing."""
+    gate = Gate(reply(*(call("nothing", f"c{n}") for n in range(1_500))))
+    await h.open(gate, reply("Done."))
+    execution_id = await h.start()
+    items: list[Any] = []
+    reading = asyncio.ensure_future(collect(h.executions.stream(execution_id, 0), items))
+    await soon(lambda: len(seqs(items)) == 2)
+    gate.opened.set()
+    await reading
+    assert seqs(items) == list(range(1, len(await h.records(execution_id)) + 1))
+    assert len(items) > 1_500
+
+
 async def test_many_readers_of_one_busy_execution(h: Harness):
     """Twenty readers that come at different moments see the same events, each from where it came."""
     await h.open(
