@@ -13,6 +13,7 @@ from perdure.clock import SystemClock
 from perdure.engine.journal.memory import MemoryJournal
 from perdure.engine.journal.sqlite import SqliteJournal
 from tests.contract.engine.engine_harness import Harness
+from tests.contract.engine.faulty_journal import FaultyJournal
 
 
 def _memory(_: Path) -> Any:
@@ -63,3 +64,16 @@ async def _run(test: Callable[..., Any], given: dict[str, Any]) -> None:
     left = asyncio.all_tasks() - {asyncio.current_task()}
     assert not left, f"tasks are left running: {left}"
     assert not troubles, troubles
+
+
+@pytest.fixture
+def journal(h: Harness) -> Any:
+    """The harness's next engine runs on a journal that can be made to fail."""
+    made: list[FaultyJournal] = []
+
+    def wrap(inner: Any) -> FaultyJournal:
+        made.append(FaultyJournal(inner))
+        return made[0]
+
+    h.wrap = wrap
+    return lambda: made[0]

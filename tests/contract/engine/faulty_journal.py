@@ -71,3 +71,14 @@ class FaultyJournal:
             return await verb(*args, **named)
 
         return checked
+
+
+class Overlay:
+    """An object some of whose attributes are other ones."""
+
+    def __init__(self, inner: Any, **others: Any) -> None:
+        self._inner = inner
+        self.__dict__.update(others)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
