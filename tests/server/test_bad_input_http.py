@@ -48,7 +48,7 @@ DEFINITIONS = [
     ("duplicate tool names", definition(tools=[TOOL, TOOL]), "E0103"),
     ("newer version", definition(v=99), "E0102"),
     ("newer version with unknown fields", definition(v=99, guardrails=[{}]), "E0102"),
-    ("unknown field", definition(guardrails=[]), "E0101"),
+    ("unknown field", definition(novelty=[]), "E0101"),
     ("unknown field of a tool", definition(tools=[TOOL | {"idempotent": True}]), "E0101"),
     ("version that is none", definition(v="one"), "E0101"),
     ("name with a slash", definition(name="a/b"), "E0104"),

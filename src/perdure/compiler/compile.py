@@ -34,6 +34,34 @@ MAX_TOOLS = 256
 MAX_MS = MAX_SECONDS * 1000
 MAX_ATTEMPTS = MAX_RETRIES + 1
 NO_ARGUMENTS = {"type": "object", "properties": {}}
+# What a definition can say and this server cannot do yet: refused, because a guardrail that is dropped in silence would
+# be worse than an error.
+NOT_YET = (
+    "external",
+    "agents",
+    "router",
+    "router_function",
+    "transitions",
+    "handoffs",
+    "gate",
+    "planner",
+    "fallback",
+    "fallback_max_turns",
+    "planner_context",
+    "plan",
+    "guardrails",
+    "memory",
+    "termination",
+    "stop_when",
+    "required_tools",
+    "hooks",
+    "instructions_function",
+    "context_window",
+    "prefill",
+    "masked_fields",
+    "budget",
+)
+TOOL_NOT_YET = ("agent", "guardrails")
 
 
 def compile_definition(definition: AgentDefinition) -> Plan:
@@ -48,6 +76,7 @@ def compile_definition(definition: AgentDefinition) -> Plan:
     where = f"agent {definition.name!r}"
     check_texts(msgspec.to_builtins(definition), where)
     _check_options(definition, where)
+    refuse_unsupported(definition, NOT_YET, where)
     _check_size("The instructions", definition.instructions.encode(), MAX_INSTRUCTIONS_BYTES, where)
     for name in ("metadata", "model_settings"):
         _check_size(f"The {name}", canonical_json(getattr(definition, name)), MAX_JSON_BYTES, where)
@@ -72,6 +101,24 @@ def compile_definition(definition: AgentDefinition) -> Plan:
         model_retry=RetryPolicy(max_attempts=definition.model_max_attempts),
         metadata=definition.metadata,
     )
+
+
+def refuse_unsupported(
+    definition: AgentDefinition | ToolDefinition, names: tuple[str, ...], where: str
+) -> None:
+    """Refuse a definition that says one of *names*.
+
+    Raises:
+        DefinitionError: E0106.
+    """
+    for name in names:
+        if getattr(definition, name):
+            raise DefinitionError(
+                "E0106",
+                f"This server cannot do `{name}` yet",
+                where=where,
+                fix="Leave it out, or use a newer server.",
+            )
 
 
 def plan_hash(plan: Plan) -> str:
@@ -126,6 +173,9 @@ def _tool_plan(tool: ToolDefinition, where: str) -> ToolPlan:
     if tool.max_calls is not None:
         check_number("max_calls", tool.max_calls, 1, MAX_COUNT, where=where)
     _check_retry(tool.retry, where)
+    refuse_unsupported(tool, TOOL_NOT_YET, where)
+    if tool.kind != "worker":
+        raise DefinitionError("E0106", f"This server has no tools of the kind {tool.kind!r} yet", where=where)
     schema = tool.input_schema or NO_ARGUMENTS
     for name, given in (("input_schema", schema), ("output_schema", tool.output_schema)):
         _check_size(f"The words of {name}", canonical_json(given), MAX_SCHEMA_BYTES, where)

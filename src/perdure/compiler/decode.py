@@ -15,7 +15,11 @@ from perdure.compiler.texts import check_texts
 from perdure.core.definition import (
     DEFINITION_VERSION,
     AgentDefinition,
+    BudgetDefinition,
+    GuardrailDefinition,
+    MemoryDefinition,
     OutputDefinition,
+    PrefilledCall,
     RetryPolicy,
     ToolDefinition,
 )
@@ -26,8 +30,15 @@ _SHAPES: dict[str, type[msgspec.Struct]] = {
     "$": AgentDefinition,
     "$.tools[]": ToolDefinition,
     "$.tools[].retry": RetryPolicy,
+    "$.tools[].guardrails[]": GuardrailDefinition,
     "$.output": OutputDefinition,
+    "$.guardrails[]": GuardrailDefinition,
+    "$.memory": MemoryDefinition,
+    "$.budget": BudgetDefinition,
+    "$.prefill[]": PrefilledCall,
 }
+# An agent inside an agent is as one outside.
+_NESTED = re.compile(r"\$(?:\.agents\[\]|\.router|\.planner|\.fallback|\.tools\[\]\.agent)+(?=$|\.)")
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(?P<field>.*)`", re.DOTALL)
 _AT = re.compile(r"(?P<what>.*?)(?: - at `(?P<path>\$.*)`)?", re.DOTALL)
 _LONE_SURROGATE = re.compile(
@@ -96,7 +107,7 @@ def _explained(message: str) -> DefinitionError:
     unknown = _UNKNOWN_FIELD.fullmatch(what)
     fix = ""
     if unknown:
-        shape = _SHAPES.get(re.sub(r"\[\d*\]|\[\.\.\.\]", "[]", path))
+        shape = _SHAPES.get(_NESTED.sub("$", re.sub(r"\[\d*\]|\[\.\.\.\]", "[]", path)))
         known = list(shape.__struct_fields__) if shape else []
         near = difflib.get_close_matches(unknown["field"], known, n=1, cutoff=0.6)
         fix = f"Did you mean {near[0]!r}?" if near else f"Known fields: {', '.join(known)}."

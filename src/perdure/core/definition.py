@@ -5,14 +5,40 @@ version (E0102) and a field that it does not know (E0101): a guardrail that is d
 worse than an error.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, Optional
 
 import msgspec
 
-DEFINITION_VERSION = 1
+from perdure.core.conditions import Condition, Gate, Handoff
+
+DEFINITION_VERSION = 2
 
 OnUnknown = Literal["retry", "ask", "fail"]
 Backoff = Literal["fixed", "linear", "exponential"]
+StrategyName = Literal[
+    "handoff",
+    "sequential",
+    "parallel",
+    "router",
+    "round_robin",
+    "random",
+    "swarm",
+    "manual",
+    "plan_execute",
+]
+Position = Literal["input", "output"]
+OnFail = Literal["retry", "raise", "fix", "human"]
+HookName = Literal["before_agent", "after_agent", "before_model", "after_model", "before_tool", "after_tool"]
+HOOKS: tuple[HookName, ...] = (
+    "before_agent",
+    "after_agent",
+    "before_model",
+    "after_model",
+    "before_tool",
+    "after_tool",
+)
+OnChildFailure = Literal["fail", "skip", "wait"]
+OnBreach = Literal["stop", "ask", "downgrade", "finish"]
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,11 +59,76 @@ class RetryPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     jitter: float = 0.2
 
 
+class GuardrailDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A check on what goes into an agent or a tool, or comes out.
+
+    Attributes:
+        kind: `function` and `external` run on a worker (function `@guard.NAME`), `regex` in the core, `llm` asks a
+            model in the server.
+        on_fail: `retry` (the model is told why, and tries again), `raise` (the execution fails), `fix` (the
+            check's own text takes the place), `human` (a person decides).
+        max_retries: how often `retry` is done before it counts as `raise`.
+        patterns: of `regex`, in RE2 syntax: mode `block` fails when one is found, `allow` when none is.
+        message: what the model or the caller is told.
+        model: of `llm`: `provider/model`, with its `base_url` if any; `policy` is what it judges by.
+    """
+
+    name: str
+    kind: Literal["function", "external", "regex", "llm"] = "function"
+    position: Position = "output"
+    on_fail: OnFail = "retry"
+    max_retries: int = 3
+    patterns: tuple[str, ...] = ()
+    mode: Literal["block", "allow"] = "block"
+    message: str = ""
+    model: str = ""
+    base_url: str | None = None
+    policy: str = ""
+    max_tokens: int | None = None
+
+
+class MemoryDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What an agent remembers of the conversation.
+
+    Attributes:
+        messages: `{"role": "user" | "assistant" | "system", "content": text}`, before everything else.
+        max_messages: how many messages of the conversation a model is shown at most; None: all.
+        max_tokens: how many tokens of them; None: no limit.
+    """
+
+    messages: tuple[dict[str, Any], ...] = ()
+    max_messages: int | None = None
+    max_tokens: int | None = None
+
+
+class BudgetDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What an execution and all below it may use. None: no limit.
+
+    Attributes:
+        max_cost_usd: money, by the price table.
+        on_breach: `stop`, `ask` a person, `downgrade` to `downgrade_model`, or `finish` with what there is.
+        prices: US dollars a million tokens, `{"provider/model": {"input": 1.0, "output": 2.0}}`, over the
+            built-in table.
+    """
+
+    max_cost_usd: float | None = None
+    max_tokens: int | None = None
+    max_seconds: float | None = None
+    max_model_calls: int | None = None
+    max_tool_calls: int | None = None
+    on_breach: OnBreach = "stop"
+    downgrade_model: str | None = None
+    prices: dict[str, dict[str, float]] = {}
+
+
 class ToolDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A tool as data.
 
     Attributes:
-        kind: `worker`: a function in a worker of the user's.
+        kind: `worker`: a function in a worker of the user's; `agent`: a child execution of `agent`; `human`: a person
+            answers; `message`: the next message that is sent to the execution.
+        batch_size: of `message`: how many messages are taken at once, at most.
+        blocking: of `message`: whether to wait for one; otherwise none is an answer too.
         input_schema: JSON Schema of type object.
         approval_required: a person must agree to each call.
         timeout_ms: limit of one attempt; None: no limit.
@@ -50,12 +141,23 @@ class ToolDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     description: str = ""
     input_schema: dict[str, Any] = {}
     output_schema: dict[str, Any] | None = None
-    kind: Literal["worker"] = "worker"
+    kind: Literal["worker", "agent", "human", "message"] = "worker"
     approval_required: bool = False
     timeout_ms: int | None = None
     retry: RetryPolicy = RetryPolicy()
     max_calls: int | None = None
     on_unknown: OnUnknown = "retry"
+    agent: Optional["AgentDefinition"] = None
+    guardrails: tuple[GuardrailDefinition, ...] = ()
+    batch_size: int = 1
+    blocking: bool = True
+
+
+class PrefilledCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tool call that is made before the model is first asked."""
+
+    tool: str
+    arguments: dict[str, Any] = {}
 
 
 class OutputDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,7 +167,7 @@ class OutputDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     schema: dict[str, Any]
 
 
-class AgentDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AgentDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """An agent as data. Units: `_ms` milliseconds; `max_tokens` tokens of one answer.
 
     Attributes:
@@ -75,10 +177,32 @@ class AgentDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         timeout_ms: limit of the whole execution, waiting included; 0: no limit.
         output_retries: how often a malformed answer is asked for again.
         model_timeout_ms: limit of one model call.
+        external: only the name counts: what is deployed under it when it is needed.
+        description: what the agent is for, as other agents are told.
+        agents: sub-agents, and `strategy` how they work together.
+        router: of the strategy router: the agent that picks; or `router_function`, the function `@router`.
+        synthesize: whether the team's own model sums up what its agents said.
+        on_child_failure: of parallel: `fail` with the first, `skip` it, or `wait` for all and then fail.
+        transitions: who may follow whom, by name.
+        handoffs: conditions of swarm, in order.
+        gate: of a stage of sequential: whether the next stage begins.
+        introduction: what the agent says of itself at the beginning of a conversation.
+        planner, fallback: of plan_execute; `fallback_max_turns` limits the latter, `planner_context` are texts for
+            the former, `plan` is a fixed plan (see `core.machines.plan_steps`).
+        guardrails: on the agent's input and output.
+        termination: data that ends the loop; `stop_when` says that the function `@stop_when` is asked too.
+        required_tools: tools that must have been called before an answer is taken.
+        include_contents: `none`: the agent sees its own input only, not the conversation before.
+        hooks: which of the functions `@before_agent`, ... are there.
+        instructions_function: the function `@instructions` is asked for them at the beginning of each execution.
+        context_window: tokens of the conversation at which it is condensed; None: never.
+        prefill: calls made before the first turn.
+        masked_fields: names of fields whose values no journal reader is shown.
+        budget: what the execution and all below it may use.
     """
 
     name: str
-    model: str
+    model: str = ""
     v: int = DEFINITION_VERSION
     base_url: str | None = None
     instructions: str = ""
@@ -95,3 +219,32 @@ class AgentDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model_max_attempts: int = 5
     output_retries: int = 3
     metadata: dict[str, Any] = {}
+    external: bool = False
+    description: str = ""
+    agents: tuple["AgentDefinition", ...] = ()
+    strategy: StrategyName = "handoff"
+    router: Optional["AgentDefinition"] = None
+    router_function: bool = False
+    synthesize: bool = True
+    on_child_failure: OnChildFailure = "fail"
+    transitions: dict[str, tuple[str, ...]] = {}
+    handoffs: tuple[Handoff, ...] = ()
+    gate: Gate | None = None
+    introduction: str = ""
+    planner: Optional["AgentDefinition"] = None
+    fallback: Optional["AgentDefinition"] = None
+    fallback_max_turns: int | None = None
+    planner_context: tuple[str, ...] = ()
+    plan: dict[str, Any] | None = None
+    guardrails: tuple[GuardrailDefinition, ...] = ()
+    memory: MemoryDefinition | None = None
+    termination: Condition | None = None
+    stop_when: bool = False
+    required_tools: tuple[str, ...] = ()
+    include_contents: Literal["default", "none"] = "default"
+    hooks: tuple[HookName, ...] = ()
+    instructions_function: bool = False
+    context_window: int | None = None
+    prefill: tuple[PrefilledCall, ...] = ()
+    masked_fields: tuple[str, ...] = ()
+    budget: BudgetDefinition | None = None
