@@ -19,13 +19,14 @@ from perdure.agents.checks import (
     invalid_option,
 )
 from perdure.compiler.schemas import MAX_SCHEMA_BYTES, check_object_schema, check_schema
+from perdure.compiler.teams import Members, lower_team, synthesizes, transfer_tools
 from perdure.compiler.texts import check_texts
 from perdure.core.definition import AgentDefinition, OutputDefinition, RetryPolicy, ToolDefinition
 from perdure.core.errors import DefinitionError
 from perdure.core.ids import canonical_json, content_hash
-from perdure.core.model import ModelSettings, ToolSpec
+from perdure.core.model import ModelRef, ModelSettings, ToolSpec
 from perdure.core.model_name import parse_model
-from perdure.core.plan import Plan, ToolPlan
+from perdure.core.plan import Bundle, Plan, TeamPlan, ToolPlan
 
 MAX_INSTRUCTIONS_BYTES = 1024 * 1024
 MAX_DESCRIPTION_BYTES = 64 * 1024
@@ -37,13 +38,7 @@ NO_ARGUMENTS = {"type": "object", "properties": {}}
 # What a definition can say and this server cannot do yet: refused, because a guardrail that is dropped in silence would
 # be worse than an error.
 NOT_YET = (
-    "external",
-    "agents",
-    "router",
-    "router_function",
-    "transitions",
     "handoffs",
-    "gate",
     "planner",
     "fallback",
     "fallback_max_turns",
@@ -51,9 +46,6 @@ NOT_YET = (
     "plan",
     "guardrails",
     "memory",
-    "termination",
-    "stop_when",
-    "required_tools",
     "hooks",
     "instructions_function",
     "context_window",
@@ -61,29 +53,54 @@ NOT_YET = (
     "masked_fields",
     "budget",
 )
-TOOL_NOT_YET = ("agent", "guardrails")
+REQUEST = {
+    "type": "object",
+    "properties": {"request": {"type": "string", "description": "What the agent is to do."}},
+    "required": ["request"],
+}
+ANSWER = {
+    "type": "object",
+    "properties": {"answer": {"type": "string"}},
+    "required": ["answer"],
+}
+NO_MODEL = ModelRef("", "")
+MAX_NESTING = 50
+TOOL_NOT_YET = ("guardrails",)
 
 
-def compile_definition(definition: AgentDefinition) -> Plan:
-    """The plan of a definition.
+def compile_definition(definition: AgentDefinition) -> Bundle:
+    """The plan of a definition, with those of all agents below it.
 
     Raises:
-        DefinitionError: E0101 a schema or a size; E0103 two tools of one name; E0104 a name; E0106 a number out of
-            its range; E0107 the model.
+        DefinitionError: E0101 a schema or a size; E0103 two tools or agents of one name; E0104 a name; E0106 a number
+            out of its range, or an option that the strategy has no use for; E0107 the model.
         ApiError: E0611 some text has lone surrogates.
     """
+    check_texts(msgspec.to_builtins(definition), f"agent {definition.name!r:.100}")
+    bundle = _compile(definition, 0)
+    _check_one_of_each_name(bundle)
+    return bundle
+
+
+def _compile(definition: AgentDefinition, depth: int) -> Bundle:
     check_name(definition.name, "agent", "definition, at $.name")
     where = f"agent {definition.name!r}"
-    check_texts(msgspec.to_builtins(definition), where)
+    if depth > MAX_NESTING:
+        raise invalid_option("agents", depth, f"agents {MAX_NESTING} deep at most", where)
     _check_options(definition, where)
     refuse_unsupported(definition, NOT_YET, where)
     _check_size("The instructions", definition.instructions.encode(), MAX_INSTRUCTIONS_BYTES, where)
     for name in ("metadata", "model_settings"):
         _check_size(f"The {name}", canonical_json(getattr(definition, name)), MAX_JSON_BYTES, where)
-    return Plan(
+    members = Members(lambda agent: _compile(agent, depth + 1))
+    team = lower_team(definition, members, where)
+    tools = _tool_table(definition.tools, where, members)
+    for tool in transfer_tools(definition, members):
+        _add_tool(tools, tool, where)
+    plan = Plan(
         agent=definition.name,
         definition_hash=content_hash(definition),
-        model=parse_model(definition.model, definition.base_url),
+        model=_model(definition, team),
         settings=ModelSettings(
             temperature=definition.temperature,
             max_tokens=definition.max_tokens,
@@ -93,14 +110,48 @@ def compile_definition(definition: AgentDefinition) -> Plan:
             extra=definition.model_settings,
         ),
         instructions=definition.instructions,
-        tools=_tool_table(definition.tools, where),
+        tools=tools,
         output=_checked_output(definition.output, where),
         max_turns=definition.max_turns,
         timeout_ms=definition.timeout_ms,
         output_retries=definition.output_retries,
         model_retry=RetryPolicy(max_attempts=definition.model_max_attempts),
         metadata=definition.metadata,
+        team=team,
+        termination=definition.termination,
+        stop_when=definition.stop_when,
+        required_tools=_required(definition, tools, where),
+        include_contents=definition.include_contents,
+        synthesize=synthesizes(definition),
     )
+    return Bundle(plan, members.plans)
+
+
+def _model(definition: AgentDefinition, team: TeamPlan | None) -> ModelRef:
+    """The agent's model; none for a team that never asks one."""
+    if team is not None and not definition.model:
+        return NO_MODEL
+    return parse_model(definition.model, definition.base_url)
+
+
+def _required(definition: AgentDefinition, tools: dict[str, ToolPlan], where: str) -> tuple[str, ...]:
+    for name in definition.required_tools:
+        if name not in tools:
+            raise invalid_option("required_tools", name, f"names of its tools: {', '.join(tools)}", where)
+    return definition.required_tools
+
+
+def _check_one_of_each_name(bundle: Bundle) -> None:
+    """Workers find functions by the agent's name, so that one name cannot mean two agents in one team."""
+    known: dict[str, str] = {}
+    for plan in bundle.all_plans:
+        if known.setdefault(plan.agent, plan.definition_hash) != plan.definition_hash:
+            raise DefinitionError(
+                "E0103",
+                f"Two different agents have the name {plan.agent!r}",
+                where=f"agent {bundle.plan.agent!r} and all below it",
+                fix="Give one of them another name.",
+            )
 
 
 def refuse_unsupported(
@@ -149,24 +200,29 @@ def _check_size(what: str, data: bytes, limit: int, where: str) -> None:
         )
 
 
-def _tool_table(tools: tuple[ToolDefinition, ...], where: str) -> dict[str, ToolPlan]:
+def _tool_table(tools: tuple[ToolDefinition, ...], where: str, members: Members) -> dict[str, ToolPlan]:
     if len(tools) > MAX_TOOLS:
         raise invalid_option("tools", len(tools), f"{MAX_TOOLS} tools at most", where)
     table: dict[str, ToolPlan] = {}
     for tool in tools:
         check_name(tool.name, "tool", where)
-        if tool.name in table:
-            raise DefinitionError(
-                "E0103",
-                f"Two tools have the name {tool.name!r}",
-                where=where,
-                fix="Give one of them another name.",
-            )
-        table[tool.name] = _tool_plan(tool, f"{where}, tool {tool.name!r}")
+        _add_tool(table, _tool_plan(tool, f"{where}, tool {tool.name!r}", members), where)
     return table
 
 
-def _tool_plan(tool: ToolDefinition, where: str) -> ToolPlan:
+def _add_tool(table: dict[str, ToolPlan], tool: ToolPlan, where: str) -> None:
+    name = tool.spec.name
+    if name in table:
+        raise DefinitionError(
+            "E0103",
+            f"Two tools have the name {name!r}",
+            where=where,
+            fix="Give one of them another name.",
+        )
+    table[name] = tool
+
+
+def _tool_plan(tool: ToolDefinition, where: str, members: Members) -> ToolPlan:
     _check_size("The texts of its description", tool.description.encode(), MAX_DESCRIPTION_BYTES, where)
     if tool.timeout_ms is not None:
         check_number("timeout_ms", tool.timeout_ms, 1, MAX_MS, where=where)
@@ -174,9 +230,11 @@ def _tool_plan(tool: ToolDefinition, where: str) -> ToolPlan:
         check_number("max_calls", tool.max_calls, 1, MAX_COUNT, where=where)
     _check_retry(tool.retry, where)
     refuse_unsupported(tool, TOOL_NOT_YET, where)
-    if tool.kind != "worker":
+    if tool.kind == "message":
         raise DefinitionError("E0106", f"This server has no tools of the kind {tool.kind!r} yet", where=where)
-    schema = tool.input_schema or NO_ARGUMENTS
+    if (tool.agent is not None) != (tool.kind == "agent"):
+        raise DefinitionError("E0106", "A tool of the kind agent has an agent, and no other has", where=where)
+    schema = tool.input_schema or (NO_ARGUMENTS if tool.agent is None else REQUEST)
     for name, given in (("input_schema", schema), ("output_schema", tool.output_schema)):
         _check_size(f"The words of {name}", canonical_json(given), MAX_SCHEMA_BYTES, where)
     check_object_schema(schema, f"{where}, input_schema")
@@ -189,6 +247,9 @@ def _tool_plan(tool: ToolDefinition, where: str) -> ToolPlan:
         retry=tool.retry,
         max_calls=tool.max_calls,
         on_unknown=tool.on_unknown,
+        kind=tool.kind,
+        agent=None if tool.agent is None else members.add(tool.agent),
+        answer_schema=(tool.output_schema or ANSWER) if tool.kind == "human" else None,
     )
 
 

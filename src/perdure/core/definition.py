@@ -181,7 +181,8 @@ class AgentDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
         description: what the agent is for, as other agents are told.
         agents: sub-agents, and `strategy` how they work together.
         router: of the strategy router: the agent that picks; or `router_function`, the function `@router`.
-        synthesize: whether the team's own model sums up what its agents said.
+        synthesize: whether the team's own model sums up what its agents said; None: as the strategy does by itself,
+            which is yes for handoff, router and swarm.
         on_child_failure: of parallel: `fail` with the first, `skip` it, or `wait` for all and then fail.
         transitions: who may follow whom, by name.
         handoffs: conditions of swarm, in order.
@@ -225,7 +226,7 @@ class AgentDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
     strategy: StrategyName = "handoff"
     router: Optional["AgentDefinition"] = None
     router_function: bool = False
-    synthesize: bool = True
+    synthesize: bool | None = None
     on_child_failure: OnChildFailure = "fail"
     transitions: dict[str, tuple[str, ...]] = {}
     handoffs: tuple[Handoff, ...] = ()

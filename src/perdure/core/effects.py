@@ -21,11 +21,12 @@ class AbortModel(msgspec.Struct, frozen=True):
     step: str
 
 
-class OfferTask(msgspec.Struct, frozen=True):
-    """Offer a tool step to the workers."""
+class OfferTask(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Offer a step to the workers. `agent` is whose function it is, when it is not the execution's own agent's."""
 
     step: str
     tool: str
+    agent: str | None = None
 
 
 class WithdrawTask(msgspec.Struct, frozen=True):
@@ -34,4 +35,18 @@ class WithdrawTask(msgspec.Struct, frozen=True):
     step: str
 
 
-Effect = CallModel | AbortModel | OfferTask | WithdrawTask
+class StartChild(msgspec.Struct, frozen=True):
+    """Begin the child execution of this step, unless it was begun before; see to it that its end is heard of."""
+
+    step: str
+    child_id: str
+
+
+class StopChild(msgspec.Struct, frozen=True):
+    """Cancel the child execution of this step (E9)."""
+
+    step: str
+    child_id: str
+
+
+Effect = CallModel | AbortModel | OfferTask | WithdrawTask | StartChild | StopChild

@@ -51,6 +51,7 @@ CODES: dict[str, tuple[str, int, str]] = {
     "E0310": ("result_too_large", 413, "The tool's result is larger than the limit"),
     "E0311": ("invalid_task_token", 403, "The task token is not the one of this attempt"),
     "E0312": ("no_worker", 503, "No worker serves this tool"),
+    "E0313": ("not_run", 409, "The call was not run: the agent handed over"),
     # E04xx executions
     "E0401": ("execution_not_found", 404, "No execution has this id"),
     "E0402": ("execution_over", 409, "The execution has ended"),
@@ -68,6 +69,11 @@ CODES: dict[str, tuple[str, int, str]] = {
     "E0414": ("illegal_transition", 500, "An event does not fit the state of the machine"),
     "E0415": ("not_waiting", 409, "The execution does not wait for this"),
     "E0416": ("several_approvals", 409, "Several approvals wait: it must be said which is meant"),
+    "E0417": ("function_failed", 500, "A function that decides did not decide"),
+    "E0418": ("child_failed", 500, "An agent of the team failed"),
+    "E0419": ("required_tools", 500, "The agent answered without calling a tool that it must call"),
+    "E0420": ("too_deep", 400, "Agents call each other too deep"),
+    "E0421": ("answer_invalid", 400, "The answer does not fit the question"),
     # E05xx storage
     "E0501": ("journal_full", 503, "The disk is full"),
     "E0502": ("journal_locked", 409, "Another server uses this data directory"),

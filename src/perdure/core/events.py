@@ -43,6 +43,33 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind"):
     BODY: ClassVar[str | None] = None
 
 
+class ParentRef(msgspec.Struct, frozen=True):
+    """Whose child an execution is, and of which of its steps; `depth` is 1 for a child of a root."""
+
+    execution_id: str
+    step: str
+    depth: int = 1
+
+
+class HistoryRef(msgspec.Struct, frozen=True):
+    """Where a conversation goes on from, without a copy of it.
+
+    `kind` is team (what the parent's agents said so far, `upto` of them), handoff (the parent's own conversation, `upto`
+    messages of it) or session (all of another execution).
+    """
+
+    execution_id: str
+    kind: Literal["team", "handoff", "session"]
+    upto: int = 0
+
+
+class Handover(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who goes on in place of the agent that ends, and what it is told."""
+
+    agent: str
+    note: str = ""
+
+
 # Life cycle of an execution -----------------------------------------------------------------------------
 
 
@@ -50,6 +77,7 @@ class ExecutionStarted(Event, frozen=True, omit_defaults=True, tag="execution_st
     """Begun; always seq 1. `deadline_ms` is wall time, None without a limit.
 
     `v` is the `EVENT_VERSION` of the release that began it; absent means 1, whatever the release that reads it.
+    `strategy` is set for a team that drives its agents by a machine of its own.
     """
 
     BODY: ClassVar[str | None] = "input"
@@ -62,6 +90,9 @@ class ExecutionStarted(Event, frozen=True, omit_defaults=True, tag="execution_st
     session_id: str | None = None
     idempotency_key: str | None = None
     context: dict[str, Any] | None = None
+    strategy: str = ""
+    parent: ParentRef | None = None
+    history: HistoryRef | None = None
 
 
 class ExecutionPaused(Event, frozen=True, omit_defaults=True, tag="execution_paused"):
@@ -78,11 +109,17 @@ class ExecutionResumed(Event, frozen=True, omit_defaults=True, tag="execution_re
 
 
 class ExecutionCompleted(Event, frozen=True, omit_defaults=True, tag="execution_completed"):
-    """Ended with an answer. `output` is a text, or the JSON value that fits the output type."""
+    """Ended with an answer. `output` is a text, or the JSON value that fits the output type.
+
+    `finish_reason` is stop, length, content_filter, termination (with the `reason`), gate, max_turns of a
+    conversation, done (a person or a router said so), handoff, or handover (with to whom).
+    """
 
     BODY: ClassVar[str | None] = "output"
     output: Any
     finish_reason: str = "stop"
+    reason: str = ""
+    handover: Handover | None = None
 
 
 class ExecutionFailed(Event, frozen=True, omit_defaults=True, tag="execution_failed"):
@@ -163,6 +200,14 @@ class OutputRejected(Event, frozen=True, omit_defaults=True, tag="output_rejecte
     errors: tuple[str, ...]
 
 
+class AnswerRefused(Event, frozen=True, omit_defaults=True, tag="answer_refused"):
+    """The answer is not taken, by whom it says; `feedback` goes back to the model in the next turn."""
+
+    step: str
+    by: str
+    feedback: str
+
+
 # Tool steps ---------------------------------------------------------------------------------------------
 
 
@@ -238,11 +283,16 @@ class TimerFired(Event, frozen=True, omit_defaults=True, tag="timer_fired"):
 # Approvals ----------------------------------------------------------------------------------------------
 
 
+# What a person is asked: may this call run, a question to be answered, who goes on.
+ApprovalKind = Literal["call", "question", "pick"]
+
+
 class ApprovalRequested(Event, frozen=True, omit_defaults=True, tag="approval_requested"):
     """A person must decide about this call before it runs.
 
     `effect_hash` binds the decision to exactly this call (`core.ids.effect_hash`). `unknown_epoch` is set when
-    the question is whether to run a call again whose earlier attempt may have taken effect.
+    the question is whether to run a call again whose earlier attempt may have taken effect. `asks` says what kind of
+    approval it is; a question and a pick are decided with an answer that fits `answer_schema`.
     """
 
     BODY: ClassVar[str | None] = "arguments"
@@ -253,10 +303,15 @@ class ApprovalRequested(Event, frozen=True, omit_defaults=True, tag="approval_re
     approval_id: str
     effect_hash: str
     unknown_epoch: int | None = None
+    asks: ApprovalKind = "call"
+    answer_schema: dict[str, Any] | None = None
 
 
 class ApprovalDecided(Event, frozen=True, omit_defaults=True, tag="approval_decided"):
-    """The one decision. `arguments` is set when the person edited them; `effect_hash` is of what will run."""
+    """The one decision. `arguments` is set when the person edited them; `effect_hash` is of what will run.
+
+    `answer` is what the person said to a question.
+    """
 
     BODY: ClassVar[str | None] = "arguments"
     step: str
@@ -267,6 +322,98 @@ class ApprovalDecided(Event, frozen=True, omit_defaults=True, tag="approval_deci
     effect_hash: str
     reason: str = ""
     arguments: dict[str, Any] | None = None
+    answer: Any = None
+
+
+# Functions on workers -----------------------------------------------------------------------------------
+
+
+class FunctionRequested(Event, frozen=True, omit_defaults=True, tag="function_requested"):
+    """A worker is asked to run a function of the agent's, such as a router; its attempts are those of a tool step.
+
+    `agent` is whose function it is. What is decided by its result is said by another event of the same commit.
+    """
+
+    BODY: ClassVar[str | None] = "arguments"
+    step: str
+    function: str
+    agent: str
+    arguments: dict[str, Any]
+    key: str
+
+
+# Child executions ---------------------------------------------------------------------------------------
+
+ChildRole = Literal["member", "router", "planner", "fallback", "tool", "handoff"]
+
+
+class ChildRequested(Event, frozen=True, omit_defaults=True, tag="child_requested"):
+    """A child execution begins; its id is decided here, so that it begins once.
+
+    `plan_hash` is None for an agent by name: what is deployed when it begins. `call_id` names the tool call that asked
+    for it. The child sees `history`, then `input`.
+    """
+
+    BODY: ClassVar[str | None] = "input"
+    step: str
+    child_id: str
+    agent: str
+    input: Message
+    plan_hash: str | None = None
+    role: ChildRole = "member"
+    call_id: str | None = None
+    tool: str = ""
+    history: HistoryRef | None = None
+
+
+class ChildCompleted(Event, frozen=True, omit_defaults=True, tag="child_completed"):
+    """The child's answer, once. `usage` is that of the child and all below it."""
+
+    BODY: ClassVar[str | None] = "output"
+    step: str
+    output: Any
+    finish_reason: str = "stop"
+    usage: Usage = Usage()
+    handover: Handover | None = None
+
+
+class ChildFailed(Event, frozen=True, omit_defaults=True, tag="child_failed"):
+    """The child ended without an answer; `status` is failed or cancelled."""
+
+    step: str
+    error: ErrorInfo
+    status: Literal["failed", "cancelled"] = "failed"
+    usage: Usage = Usage()
+
+
+# Teams --------------------------------------------------------------------------------------------------
+
+
+class AgentChosen(Event, frozen=True, omit_defaults=True, tag="agent_chosen"):
+    """Who goes on. `by` is order, draw, router, person, handover, condition, or synthesis (the team's own model).
+
+    `last`: that agent's answer is the team's.
+    """
+
+    agent: str
+    by: str
+    reason: str = ""
+    last: bool = False
+
+
+class GateDecided(Event, frozen=True, omit_defaults=True, tag="gate_decided"):
+    """Whether the pipeline goes on after this agent."""
+
+    agent: str
+    open: bool
+    reason: str = ""
+
+
+class StopDecided(Event, frozen=True, omit_defaults=True, tag="stop_decided"):
+    """Whether a stop condition that is a function ends the loop after this turn."""
+
+    turn: int
+    stop: bool
 
 
 AnyEvent = (
@@ -291,6 +438,14 @@ AnyEvent = (
     | TimerFired
     | ApprovalRequested
     | ApprovalDecided
+    | FunctionRequested
+    | ChildRequested
+    | ChildCompleted
+    | ChildFailed
+    | AgentChosen
+    | GateDecided
+    | StopDecided
+    | AnswerRefused
 )
 
 TERMINAL = (ExecutionCompleted, ExecutionFailed, ExecutionCancelled)

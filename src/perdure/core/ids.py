@@ -15,6 +15,17 @@ def execution_id(now_ms: int, random: bytes) -> str:
     return "x" + "".join(_BASE32[(value >> shift) & 31] for shift in range(125, -5, -5))
 
 
+def child_id(now_ms: int, parent: str, step: str) -> str:
+    """The id of the child execution of a step: as any execution's, with the parent and the step for the randomness."""
+    return execution_id(now_ms, hashlib.sha256(f"child\x00{parent}\x00{step}".encode()).digest())
+
+
+def draw(execution: str, turn: int, choices: int) -> int:
+    """A number from 0 up to *choices*, fair and the same each time: the execution's id is the seed."""
+    digest = hashlib.sha256(f"draw\x00{execution}\x00{turn}".encode()).digest()
+    return int.from_bytes(digest[:16], "big") % choices
+
+
 def canonical_json(value: Any) -> bytes:
     """JSON with sorted keys and no spaces: equal values give equal bytes."""
     return _CANONICAL.encode(value)

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from perdure.core.events import ErrorInfo
+from perdure.core.events import ErrorInfo, Handover, HistoryRef, ParentRef
 from perdure.core.messages import Message
-from perdure.core.model import ModelReply
+from perdure.core.model import ModelReply, Usage
 
 
 class Begin(msgspec.Struct, frozen=True):
@@ -23,6 +23,21 @@ class Begin(msgspec.Struct, frozen=True):
     session_id: str | None = None
     idempotency_key: str | None = None
     context: dict[str, Any] | None = None
+    parent: ParentRef | None = None
+    history: HistoryRef | None = None
+
+
+class ChildEnded(msgspec.Struct, frozen=True):
+    """A child execution has ended: with `output`, or with `error` when its `status` is not completed."""
+
+    step: str
+    child_id: str
+    status: Literal["completed", "failed", "cancelled"]
+    usage: Usage
+    output: Any = None
+    finish_reason: str = "stop"
+    handover: Handover | None = None
+    error: ErrorInfo | None = None
 
 
 class ModelSucceeded(msgspec.Struct, frozen=True):
@@ -83,7 +98,8 @@ class TaskSilent(msgspec.Struct, frozen=True):
 class Decide(msgspec.Struct, frozen=True):
     """A person decides about a call. `effect_hash`, when given, is the hash of what was looked at.
 
-    `asked` are the arguments that the approval shows; `arguments` those that the person put in their place.
+    `asked` are the arguments that the approval shows; `arguments` those that the person put in their place; `answer`
+    is what was said to a question.
     """
 
     approval_id: str
@@ -94,6 +110,7 @@ class Decide(msgspec.Struct, frozen=True):
     effect_hash: str | None = None
     reason: str = ""
     arguments: dict[str, Any] | None = None
+    answer: Any = None
 
 
 class Cancel(msgspec.Struct, frozen=True):
@@ -140,6 +157,7 @@ Input = (
     | TaskSucceeded
     | TaskErrored
     | TaskSilent
+    | ChildEnded
     | Decide
     | Cancel
     | Pause

@@ -5,17 +5,19 @@ a prefix of those of turn n+1, and the results of one answer's calls stand in th
 the order in which they came in.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from perdure.core import events as ev
 from perdure.core.definition import OutputDefinition
+from perdure.core.history import Entry, conversation_text, text_of
 from perdure.core.messages import Message, Part, TextPart, ToolResultPart, user
 from perdure.core.model import ModelRequest
 from perdure.core.plan import Plan
 
+SUM_UP = "Your agents have answered. Sum up what they said in one answer to the request, and leave nothing of substance out."
 CONTINUE = "Your answer was cut off at its length limit. Go on exactly where it stopped, without repeating."
 
 
@@ -29,6 +31,8 @@ class PendingCall(msgspec.Struct, frozen=True):
     approval_id: str | None = None
     unknown_epoch: int | None = None
     asked_at_ms: int = 0
+    asks: ev.ApprovalKind = "call"
+    answer_schema: dict[str, Any] | None = None
 
 
 class Transcript:
@@ -39,18 +43,46 @@ class Transcript:
         calls: the open calls of the current turn, by step.
         cut: the texts of the last answers as long as each was cut off at its length limit.
         last_text: the text of the last answer.
+        functions: the open calls of functions on workers, by step.
+        children: the requests of the open child executions, by step.
+        entries: what a team was asked, and what its agents said, in order.
+        before: how many of the messages are of the conversation that this one goes on from.
+
+    Args:
+        history: the conversation that this one goes on from.
     """
 
-    __slots__ = ("_after", "_index", "_results", "calls", "cut", "last_text", "messages")
+    __slots__ = (
+        "_after",
+        "_index",
+        "_results",
+        "before",
+        "calls",
+        "children",
+        "cut",
+        "entries",
+        "functions",
+        "last_text",
+        "messages",
+    )
 
-    def __init__(self) -> None:
-        self.messages: list[Message] = []
+    def __init__(self, history: Sequence[Message] = ()) -> None:
+        self.messages: list[Message] = list(history)
+        self.before = len(self.messages)
         self.calls: dict[str, PendingCall] = {}
+        self.functions: dict[str, PendingCall] = {}
+        self.children: dict[str, ev.ChildRequested] = {}
+        self.entries: list[Entry] = []
         self.cut: list[str] = []
         self.last_text = ""
         self._results: dict[str, ToolResultPart] = {}
         self._index: dict[str, int] = {}
         self._after: Message | None = None
+
+    def go_on_from(self, history: Sequence[Message]) -> None:
+        """Put the conversation that this one goes on from before the first event is taken in."""
+        self.messages[:0] = history
+        self.before = len(history)
 
     def fold(self, event: ev.Event, at_ms: int) -> None:
         """Take in the next event."""
@@ -60,6 +92,8 @@ class Transcript:
 
     def _started(self, event: ev.ExecutionStarted, _at_ms: int) -> None:
         self.messages.append(opening(event))
+        if event.strategy:
+            self.entries.append(Entry("", self.messages[-1]))
 
     def _completed(self, event: ev.ModelCompleted, _at_ms: int) -> None:
         self.messages.append(event.message)
@@ -96,22 +130,55 @@ class Transcript:
         self._add(event.step, event.call_id, event.tool, error_result(event.error), is_error=True)
 
     def _tool_completed(self, event: ev.ToolCompleted, _at_ms: int) -> None:
-        self._settle(event.step, event.result, is_error=False)
+        if self.functions.pop(event.step, None) is None:
+            self._settle(event.step, event.result, is_error=False)
 
     def _tool_failed(self, event: ev.ToolFailed, _at_ms: int) -> None:
-        if event.retry_at_ms is None:
+        if event.retry_at_ms is None and self.functions.pop(event.step, None) is None:
             self._settle(event.step, error_result(event.error), is_error=True)
 
     def _tool_lost(self, event: ev.ToolLost, _at_ms: int) -> None:
-        if event.policy == "fail":
+        if event.policy == "fail" and self.functions.pop(event.step, None) is None:
             self._settle(event.step, unknown_result(event.reason), is_error=True)
+
+    def _function_requested(self, event: ev.FunctionRequested, _at_ms: int) -> None:
+        self.functions[event.step] = PendingCall("", event.function, event.arguments, event.key)
+
+    def _child_requested(self, event: ev.ChildRequested, _at_ms: int) -> None:
+        self.children[event.step] = event
+        self.calls.pop(event.step, None)  # it was asked about, and approved
+        if event.call_id is not None:
+            self._index.setdefault(event.step, len(self._index))
+
+    def _child_completed(self, event: ev.ChildCompleted, _at_ms: int) -> None:
+        asked = self.children.pop(event.step)
+        if asked.call_id is not None:
+            self._add(event.step, asked.call_id, asked.tool, event.output, is_error=False)
+        elif asked.role == "member":
+            said = Message("assistant", (TextPart(text_of(event.output)),))
+            self.entries.append(Entry(asked.agent, said, event.output))
+
+    def _child_failed(self, event: ev.ChildFailed, _at_ms: int) -> None:
+        asked = self.children.pop(event.step)
+        if asked.call_id is not None:
+            self._add(event.step, asked.call_id, asked.tool, error_result(event.error), is_error=True)
+
+    def _agent_chosen(self, event: ev.AgentChosen, _at_ms: int) -> None:
+        if event.by == "synthesis":
+            said = conversation_text(self.entries[1:])
+            self.messages.append(user(f"{SUM_UP}\n\n{said}"))
 
     def _output_rejected(self, event: ev.OutputRejected, _at_ms: int) -> None:
         self.cut = []
         self._after = user(rejection_text(event.errors))
 
+    def _answer_refused(self, event: ev.AnswerRefused, _at_ms: int) -> None:
+        self.cut = []
+        self._after = user(event.feedback)
+
     def _asked(self, event: ev.ApprovalRequested, at_ms: int) -> None:
-        self._index.setdefault(event.step, len(self._index))
+        if event.asks != "pick":
+            self._index.setdefault(event.step, len(self._index))
         earlier = self.calls.get(event.step)
         self.calls[event.step] = PendingCall(
             event.call_id,
@@ -121,11 +188,17 @@ class Transcript:
             approval_id=event.approval_id,
             unknown_epoch=event.unknown_epoch,
             asked_at_ms=at_ms,
+            asks=event.asks,
+            answer_schema=event.answer_schema,
         )
 
     def _decided(self, event: ev.ApprovalDecided, _at_ms: int) -> None:
         call = self.calls[event.step]
-        if event.decision == "rejected":
+        if call.asks == "pick":
+            del self.calls[event.step]
+        elif call.asks == "question" and event.decision == "approved":
+            self._settle(event.step, event.answer, is_error=False)
+        elif event.decision == "rejected":
             self._settle(event.step, rejected_result(event, call), is_error=True)
         else:
             self.calls[event.step] = msgspec.structs.replace(call, approval_id=None, unknown_epoch=None)
@@ -136,6 +209,7 @@ _FOLD: dict[type[ev.Event], Callable[[Transcript, Any, int], None]] = {
     ev.ModelRequested: Transcript._next_turn,  # noqa: SLF001
     ev.ModelCompleted: Transcript._completed,  # noqa: SLF001
     ev.OutputRejected: Transcript._output_rejected,  # noqa: SLF001
+    ev.AnswerRefused: Transcript._answer_refused,  # noqa: SLF001
     ev.ToolRequested: Transcript._requested,  # noqa: SLF001
     ev.ToolRefused: Transcript._refused,  # noqa: SLF001
     ev.ToolCompleted: Transcript._tool_completed,  # noqa: SLF001
@@ -143,6 +217,11 @@ _FOLD: dict[type[ev.Event], Callable[[Transcript, Any, int], None]] = {
     ev.ToolLost: Transcript._tool_lost,  # noqa: SLF001
     ev.ApprovalRequested: Transcript._asked,  # noqa: SLF001
     ev.ApprovalDecided: Transcript._decided,  # noqa: SLF001
+    ev.FunctionRequested: Transcript._function_requested,  # noqa: SLF001
+    ev.ChildRequested: Transcript._child_requested,  # noqa: SLF001
+    ev.ChildCompleted: Transcript._child_completed,  # noqa: SLF001
+    ev.ChildFailed: Transcript._child_failed,  # noqa: SLF001
+    ev.AgentChosen: Transcript._agent_chosen,  # noqa: SLF001
 }
 
 

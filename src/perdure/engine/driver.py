@@ -46,6 +46,10 @@ Taken = list[tuple[inp.Input, Done | None, Answer]]
 STORAGE_DOWN = frozenset({"E0501", "E0506"})
 
 
+# A team's child ends soon as a rule, and then the team goes on: it is let go of when it has been idle for a while.
+_STAYS = frozenset({"running", "waiting:child"})
+
+
 class _Round(NamedTuple):
     """What the inputs of one round came to: one commit, if there are events."""
 
@@ -223,7 +227,7 @@ class Driver:
         """Let go of an execution that has nothing in flight: waiting costs nothing."""
         resident.touched = self._clock.monotonic()
         resident.single = False
-        if resident.status != "running" and resident.idle:
+        if resident.status not in _STAYS and resident.idle:
             self.listeners.released(resident)
 
     # When something fails ------------------------------------------------------------------------------

@@ -12,10 +12,11 @@ import msgspec
 
 from perdure.clock import Clock
 from perdure.core import inputs as inp
-from perdure.core.effects import AbortModel, CallModel, Effect, OfferTask
+from perdure.core.effects import AbortModel, CallModel, Effect, OfferTask, StartChild, StopChild
 from perdure.core.errors import PerdureError
-from perdure.core.events import Recorded
+from perdure.core.events import TERMINAL, Recorded
 from perdure.core.machines.turn_state import TurnState, decode_state
+from perdure.engine.children import Children
 from perdure.engine.config import EngineConfig
 from perdure.engine.driver import Driver
 from perdure.engine.executions import ExecutionVerbs
@@ -57,6 +58,7 @@ class Engine:
         self._streams = Streams(journal)
         self._gateway = TaskGateway(self._driver, self._residency, clock, config)
         self._calls = ModelCalls(models, self._residency, self._streams, clock)
+        self._children = Children(journal, catalog, self._driver, self._residency, clock)
         self._timers = Timers(journal, self._residency, clock)
         self._verbs = ExecutionVerbs(
             journal, self._driver, self._residency, self._streams, self._gateway, clock
@@ -77,6 +79,8 @@ class Engine:
     def _publish(self, resident: Resident, records: list[Recorded]) -> None:
         self._streams.publish(resident, records)
         self._verbs.notice(resident, records)
+        if isinstance(records[-1].event, TERMINAL):
+            self._children.ended(resident, records[-1].event)
 
     def _perform(self, resident: Resident, effect: Effect) -> None:
         if isinstance(effect, CallModel):
@@ -85,6 +89,10 @@ class Engine:
             self._gateway.offer(resident, effect)
         elif isinstance(effect, AbortModel):
             self._calls.abort(resident, effect)
+        elif isinstance(effect, StartChild):
+            self._children.start(resident, effect)
+        elif isinstance(effect, StopChild):
+            self._children.stop(resident, effect)
         else:
             self._gateway.withdraw(resident, effect)
 
@@ -104,6 +112,7 @@ class Engine:
                 self._take_up(row, decode_state(row.state))
             except (PerdureError, msgspec.MsgspecError) as error:
                 _log.error("execution_unreadable", execution=row.execution_id, error=str(error))
+        await self._children.take_up_orphans()
         if rows:
             _log.info("recovered", executions=len(rows))
 
@@ -116,7 +125,9 @@ class Engine:
             elif step.status == "leased":
                 self._gateway.leases.grant((row.execution_id, step_id), step.worker or "", step.attempt)
             elif step.status == "ready" and step.due_ms is None and state.phase == "active":
-                self._gateway.offer_step(row.execution_id, row.agent, step_id, step.tool or "")
+                self._gateway.offer_step(row.execution_id, step.agent or row.agent, step_id, step.tool or "")
+            elif step.status == "child" and state.phase == "active":
+                self._children.take_up(row.execution_id, step_id, step.child_id or "")
         if asking:
             self._residency.deliver(row.execution_id, inp.Recover(_RESTARTED))
 
@@ -134,6 +145,7 @@ class Engine:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        await self._children.close()
         await self._calls.close()
         await self._residency.close()
         await self._journal.close()

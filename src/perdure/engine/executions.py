@@ -64,6 +64,8 @@ class ExecutionVerbs:
     async def start(self, request: StartRequest) -> Started:
         """See `ports.Executions.start`."""
         plan = await self._residency.keep_plan(request.plan_hash, request.plan)
+        for member_hash, member in request.members.items():
+            await self._residency.keep_plan(member_hash, member)
         now = self._clock.now_ms()
         execution_id = ids.execution_id(now, self._clock.random_bytes(10))
         request_hash = _request_hash(request)
@@ -121,7 +123,7 @@ class ExecutionVerbs:
         """The row's status; `waiting:worker` when all that is open is offered and nobody polls for it."""
         steps = state.steps.values()
         if row.status == "running" and steps and all(s.status == "ready" for s in steps):
-            queues = {task_queue_name(row.agent, s.tool or "") for s in steps if s.due_ms is None}
+            queues = {task_queue_name(s.agent or row.agent, s.tool or "") for s in steps if s.due_ms is None}
             if queues and not any(self._tasks.served(q) for q in queues):
                 return _NO_WORKER
         return row.status
@@ -226,6 +228,7 @@ class ExecutionVerbs:
             effect_hash=decision.effect_hash,
             reason=decision.reason,
             arguments=decision.arguments,
+            answer=decision.answer,
         )
         try:
             await self._residency.settle(row.execution_id, item)
@@ -235,9 +238,11 @@ class ExecutionVerbs:
             raise
         return await self.approval(approval_id)
 
-    async def approvals(self, execution_id: str | None, *, pending: bool) -> list[ApprovalRow]:
+    async def approvals(
+        self, execution_id: str | None, *, pending: bool, tree: bool = False
+    ) -> list[ApprovalRow]:
         """See `ports.Executions.approvals`."""
-        return await self._journal.approvals(execution_id=execution_id, pending=pending)
+        return await self._journal.approvals(execution_id=execution_id, pending=pending, tree=tree)
 
     async def approval(self, approval_id: str) -> ApprovalRow:
         """See `ports.Executions.approval`."""

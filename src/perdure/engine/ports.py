@@ -12,10 +12,10 @@ import msgspec
 
 from perdure.core.definition import AgentDefinition
 from perdure.core.errors import JournalError
-from perdure.core.events import AnyEvent, Recorded
+from perdure.core.events import AnyEvent, ApprovalKind, Recorded
 from perdure.core.messages import Message
 from perdure.core.model import Delta, ModelRef, ModelReply, ModelRequest, Usage
-from perdure.core.plan import Plan
+from perdure.core.plan import Bundle, Plan
 
 # What an execution is doing, in one word: the same in journal, API, command line and page.
 Status = Literal[
@@ -23,6 +23,7 @@ Status = Literal[
     "waiting:approval",
     "waiting:timer",
     "waiting:worker",
+    "waiting:child",
     "paused",
     "quarantined",
     "completed",
@@ -36,7 +37,10 @@ TERMINAL_STATUSES: frozenset[str] = frozenset({"completed", "failed", "cancelled
 
 
 class ApprovalRow(msgspec.Struct, frozen=True):
-    """An approval as a record of its own. `arguments` are those asked for; `decided_arguments` those edited."""
+    """An approval as a record of its own. `arguments` are those asked for; `decided_arguments` those edited.
+
+    `kind` says what is asked; a question is decided with an `answer` that fits `answer_schema`.
+    """
 
     approval_id: str
     execution_id: str
@@ -53,10 +57,16 @@ class ApprovalRow(msgspec.Struct, frozen=True):
     channel: str | None = None
     reason: str = ""
     decided_arguments: dict[str, Any] | None = None
+    kind: ApprovalKind = "call"
+    answer_schema: dict[str, Any] | None = None
+    answer: Any = None
 
 
 class NewExecution(msgspec.Struct, frozen=True):
-    """What is known of an execution when it is created. `title` is the beginning of the prompt."""
+    """What is known of an execution when it is created.
+
+    `title` is the beginning of the prompt; `parent_id` the execution whose child it is.
+    """
 
     execution_id: str
     agent: str
@@ -67,6 +77,7 @@ class NewExecution(msgspec.Struct, frozen=True):
     session_id: str | None = None
     idempotency_key: str | None = None
     request_hash: str = ""
+    parent_id: str | None = None
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -109,14 +120,20 @@ class StoredExecution(msgspec.Struct, frozen=True):
     session_id: str | None = None
     idempotency_key: str | None = None
     request_hash: str = ""
+    parent_id: str | None = None
 
 
 class ExecutionFilter(msgspec.Struct, frozen=True):
-    """Which executions to list, newest first. `before` is the id of the last row of the page before."""
+    """Which executions to list, newest first. `before` is the id of the last row of the page before.
+
+    `parent_id`: only the children of that one; `roots`: only those that are nobody's child.
+    """
 
     status: tuple[str, ...] = ()
     agent: str | None = None
     session_id: str | None = None
+    parent_id: str | None = None
+    roots: bool = False
     before: str | None = None
     limit: int = 50
 
@@ -158,10 +175,13 @@ class Journal(Protocol):
         """Executions, newest first."""
 
     async def unfinished(self) -> list[StoredExecution]:
-        """What a restart takes up, oldest first: status running, waiting:worker, paused or quarantined.
+        """What a restart takes up, oldest first: status running, waiting:worker, waiting:child, paused or quarantined.
 
         The last two may have had steps in flight; what waits for a person or a timer has not.
         """
+
+    async def orphans(self) -> list[str]:
+        """Ids of the executions that have not ended although their parent has, oldest first."""
 
     async def due(self, now_ms: int, limit: int) -> list[str]:
         """Ids whose `next_due_ms` is at or before *now_ms*, the longest overdue first."""
@@ -173,9 +193,17 @@ class Journal(Protocol):
         """How many executions have each status, ended ones included; a status that none has may be absent."""
 
     async def approvals(
-        self, *, execution_id: str | None = None, pending: bool = True, limit: int = 200
+        self,
+        *,
+        execution_id: str | None = None,
+        pending: bool = True,
+        limit: int = 200,
+        tree: bool = False,
     ) -> list[ApprovalRow]:
-        """Approvals, the longest waiting first; only undecided ones unless *pending* is false."""
+        """Approvals, the longest waiting first; only undecided ones unless *pending* is false.
+
+        With *tree* also those of all executions below *execution_id*.
+        """
 
     async def approval(self, approval_id: str) -> ApprovalRow | None:
         """One approval."""
@@ -242,7 +270,7 @@ class Models(Protocol):
 
 
 class StartRequest(msgspec.Struct, frozen=True):
-    """Start an execution of a compiled plan. `request_hash` tells a repeated start from a different one."""
+    """Start an execution of a compiled plan. `members` are the plans of all agents below it, by hash."""
 
     plan: Plan
     plan_hash: str
@@ -252,6 +280,7 @@ class StartRequest(msgspec.Struct, frozen=True):
     idempotency_key: str | None = None
     timeout_ms: int | None = None
     context: dict[str, Any] | None = None
+    members: dict[str, Plan] = {}
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -262,7 +291,10 @@ class Started(msgspec.Struct, frozen=True):
 
 
 class PendingWait(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an execution waits for: `kind` is approval, timer, worker, model or tool."""
+    """What an execution waits for: `kind` is approval, timer, worker, model, tool or child.
+
+    `agent` and `child_id` say which child.
+    """
 
     kind: str
     step: str
@@ -273,6 +305,8 @@ class PendingWait(msgspec.Struct, frozen=True, omit_defaults=True):
     due_ms: int | None = None
     worker: str | None = None
     attempt: int = 0
+    agent: str | None = None
+    child_id: str | None = None
 
 
 class ExecutionView(msgspec.Struct, frozen=True):
@@ -295,6 +329,8 @@ class ExecutionView(msgspec.Struct, frozen=True):
     error: dict[str, Any] | None = None
     session_id: str | None = None
     idempotency_key: str | None = None
+    parent_id: str | None = None
+    reason: str = ""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -309,6 +345,7 @@ class Decision(msgspec.Struct, frozen=True):
     effect_hash: str | None = None
     reason: str = ""
     arguments: dict[str, Any] | None = None
+    answer: Any = None
 
 
 class StreamDelta(msgspec.Struct, frozen=True):
@@ -370,8 +407,10 @@ class Executions(Protocol):
         """Record the one decision; E0407, E0408 (with the decision that won), E0409, E0305."""
         ...
 
-    async def approvals(self, execution_id: str | None, *, pending: bool) -> list[ApprovalRow]:
-        """Approvals, the longest waiting first."""
+    async def approvals(
+        self, execution_id: str | None, *, pending: bool, tree: bool = False
+    ) -> list[ApprovalRow]:
+        """Approvals, the longest waiting first; with *tree* those of all executions below it as well."""
         ...
 
     async def approval(self, approval_id: str) -> ApprovalRow:
@@ -465,7 +504,7 @@ def task_queue_name(agent: str, tool: str) -> str:
 class Compile(Protocol):
     """The one compiler, as the server sees it."""
 
-    def __call__(self, definition: AgentDefinition) -> Plan:
+    def __call__(self, definition: AgentDefinition) -> Bundle:
         """Resolve and validate.
 
         Raises:

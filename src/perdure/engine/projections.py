@@ -29,6 +29,7 @@ def approval_rows(resident: Resident, events: Sequence[ev.Event], at_ms: int) ->
                 channel=event.channel,
                 reason=event.reason,
                 decided_arguments=event.arguments,
+                answer=event.answer,
             )
             rows[row.approval_id] = row
         elif isinstance(event, ev.TERMINAL):
@@ -49,6 +50,8 @@ def _requested(resident: Resident, event: ev.ApprovalRequested, at_ms: int) -> A
         effect_hash=event.effect_hash,
         requested_at_ms=at_ms,
         unknown_epoch=event.unknown_epoch,
+        kind=event.asks,
+        answer_schema=event.answer_schema,
     )
 
 
@@ -68,5 +71,7 @@ def asked_again(resident: Resident) -> dict[str, ApprovalRow]:
                 effect_hash=open_step.effect_hash or "",
                 requested_at_ms=call.asked_at_ms,
                 unknown_epoch=open_step.unknown_epoch,
+                kind=call.asks,
+                answer_schema=call.answer_schema,
             )
     return found

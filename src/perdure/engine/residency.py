@@ -5,7 +5,7 @@ byte for byte (I9). What does not check out is refused by name and harms no othe
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 
 import msgspec
 
@@ -13,9 +13,12 @@ from perdure.clock import Clock
 from perdure.core import inputs as inp
 from perdure.core.effects import CallModel
 from perdure.core.errors import ExecutionError, JournalError, PerdureError
+from perdure.core.events import ExecutionStarted, HistoryRef
+from perdure.core.history import handoff_view, team_view
 from perdure.core.machines.draft import Applied
 from perdure.core.machines.turn import effects_of
 from perdure.core.machines.turn_state import TurnState, decode_state, encode_state, evolve
+from perdure.core.messages import Message
 from perdure.core.plan import Plan
 from perdure.engine.config import EngineConfig
 from perdure.engine.driver import STORAGE_DOWN, Driver, settle
@@ -94,10 +97,39 @@ class Residency:
 
     # Taking in -----------------------------------------------------------------------------------------
 
-    def admit(self, new: NewExecution, plan: Plan) -> Resident:
-        """A new execution, not yet in the journal."""
+    def admit(self, new: NewExecution, plan: Plan, history: Sequence[Message] = ()) -> Resident:
+        """A new execution, not yet in the journal; *history* is the conversation that it goes on from."""
         self._check()
-        resident = self.residents[new.execution_id] = Resident(new, plan, TurnState())
+        resident = self.residents[new.execution_id] = Resident(new, plan, TurnState(), history)
+        return resident
+
+    async def history_of(
+        self, ref: HistoryRef | None, viewer: str, include: str = "default"
+    ) -> list[Message]:
+        """The conversation that an execution goes on from, as its agent sees it.
+
+        Raises:
+            JournalError: E0501, E0503, E0506.
+        """
+        if ref is None or include == "none":
+            return []
+        source = self.residents.get(ref.execution_id)
+        if source is None or source.lost:
+            row = await self._journal.load(ref.execution_id)
+            if row is None:
+                raise not_found(ref.execution_id)
+            source = await self._folded(row)
+        if ref.kind == "team":
+            members = source.plan.team.members if source.plan.team is not None else ()
+            return team_view(source.transcript.entries[: ref.upto], members, viewer)
+        if ref.kind == "handoff":
+            return handoff_view(source.transcript.messages[: ref.upto])
+        return list(source.transcript.messages)
+
+    async def _folded(self, row: StoredExecution) -> Resident:
+        """An execution read for its conversation alone: nobody drives it."""
+        resident = Resident(row, await self.plan_of(row.plan_hash), decode_state(row.state))
+        await self._replay(resident, row)
         return resident
 
     async def get(self, execution_id: str) -> Resident:
@@ -174,7 +206,14 @@ class Residency:
 
     async def _replay(self, resident: Resident, row: StoredExecution) -> None:
         state = TurnState()
-        for record in await self._journal.events(row.execution_id):
+        records = await self._journal.events(row.execution_id)
+        started = records[0].event if records else None
+        if isinstance(started, ExecutionStarted) and started.history is not None:
+            plan = resident.plan
+            resident.transcript.go_on_from(
+                await self.history_of(started.history, plan.agent, plan.include_contents)
+            )
+        for record in records:
             if record.seq > row.last_seq:
                 break
             evolve(state, record.event)

@@ -1,13 +1,14 @@
 """An execution in memory: its last durable state, its conversation, and the inputs that wait for their turn."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from perdure.core import inputs as inp
 from perdure.core.errors import PerdureError
-from perdure.core.events import Event
+from perdure.core.events import Event, ExecutionStarted, ParentRef
 from perdure.core.machines.draft import Applied, Scope
 from perdure.core.machines.turn_state import TurnState
+from perdure.core.messages import Message
 from perdure.core.plan import Plan
 from perdure.core.transcript import Transcript
 from perdure.engine.ports import ApprovalRow, NewExecution, Status, StoredExecution
@@ -29,11 +30,14 @@ class Resident:
         "asked",
         "committing",
         "created_at_ms",
+        "depth",
         "faults",
         "idempotency_key",
         "lost",
         "mailbox",
         "new",
+        "parent",
+        "parent_id",
         "plan",
         "plan_hash",
         "scope",
@@ -49,8 +53,17 @@ class Resident:
         "updated_at_ms",
     )
 
-    def __init__(self, row: StoredExecution | NewExecution, plan: Plan, state: TurnState) -> None:
-        self.transcript = Transcript()
+    def __init__(
+        self,
+        row: StoredExecution | NewExecution,
+        plan: Plan,
+        state: TurnState,
+        history: Sequence[Message] = (),
+    ) -> None:
+        self.transcript = Transcript(history)
+        self.parent: ParentRef | None = None
+        self.parent_id = row.parent_id
+        self.depth = 0
         self.plan = plan
         self.scope = Scope(row.execution_id, plan, self.transcript)
         self.state = state
@@ -84,6 +97,8 @@ class Resident:
 
     def fold(self, event: Event, at_ms: int) -> None:
         """Take an event into the conversation."""
+        if isinstance(event, ExecutionStarted) and event.parent is not None:
+            self.parent, self.depth = event.parent, event.parent.depth
         self.transcript.fold(event, at_ms)
 
     @property
@@ -102,6 +117,8 @@ def status_of(state: TurnState) -> Status:
             return "running"
         if step.status == "approval":
             waiting = "waiting:approval"
+        elif step.status == "child" and waiting != "waiting:approval":
+            waiting = "waiting:child"
         elif waiting == "running":
             waiting = "waiting:timer"
     return waiting

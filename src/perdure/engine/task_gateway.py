@@ -66,7 +66,7 @@ class TaskGateway:
 
     def offer(self, resident: Resident, effect: OfferTask) -> None:
         """Put a step on offer; again does nothing."""
-        self.offer_step(resident.execution_id, resident.agent, effect.step, effect.tool)
+        self.offer_step(resident.execution_id, effect.agent or resident.agent, effect.step, effect.tool)
 
     def offer_step(self, execution_id: str, agent: str, step: str, tool: str) -> None:
         """Put a step on offer without its execution in memory."""
@@ -212,16 +212,18 @@ class TaskGateway:
         return self._task(owner, step, epoch) if epoch and self.leases.holds(key, epoch) else None
 
     def _task(self, resident: Resident, step: str, epoch: int) -> Task | None:
-        call = resident.transcript.calls.get(step)
+        transcript = resident.transcript
+        call = transcript.calls.get(step) or transcript.functions.get(step)
         if call is None:
             return None
-        plan = resident.plan.tools[call.tool]
+        plan = resident.plan.tool(call.tool)
+        owner = resident.state.steps[step].agent if step in resident.state.steps else None
         deadline = None if plan.timeout_ms is None else self._clock.now_ms() + plan.timeout_ms
         return Task(
             execution_id=resident.execution_id,
             step=step,
             epoch=epoch,
-            agent=resident.agent,
+            agent=owner or resident.agent,
             tool=call.tool,
             call_id=call.call_id,
             arguments=call.arguments,

@@ -15,6 +15,7 @@ _WAIT_KINDS = {
     "approval": "approval",
     "ready": "worker",
     "leased": "tool",
+    "child": "child",
 }
 
 
@@ -40,6 +41,7 @@ def view(
         waits=tuple(_wait(step_id, step, asked.get(step_id)) for step_id, step in state.steps.items()),
         session_id=row.session_id,
         idempotency_key=row.idempotency_key,
+        parent_id=row.parent_id,
     )
 
 
@@ -57,6 +59,8 @@ def _wait(step_id: str, step: Step, row: ApprovalRow | None) -> PendingWait:
         due_ms=step.due_ms,
         worker=step.worker,
         attempt=step.attempt,
+        agent=step.agent,
+        child_id=step.child_id,
     )
 
 
@@ -64,7 +68,7 @@ def with_outcome(seen: ExecutionView, last: ev.AnyEvent) -> ExecutionView:
     """The view with the answer or the error of its terminal event."""
     changes: dict[str, Any] = {}
     if isinstance(last, ev.ExecutionCompleted):
-        changes = {"output": last.output, "finish_reason": last.finish_reason}
+        changes = {"output": last.output, "finish_reason": last.finish_reason, "reason": last.reason}
     elif isinstance(last, ev.ExecutionFailed):
         error = msgspec.to_builtins(last.error)
         changes = {"error": error, "finish_reason": last.finish_reason, "output": last.partial or None}

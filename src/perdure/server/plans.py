@@ -23,15 +23,17 @@ K = TypeVar("K")
 
 
 class Compiled(msgspec.Struct, frozen=True):
-    """A plan and its hash."""
+    """A plan and its hash, with the plans of all agents below it."""
 
     plan: Plan
     plan_hash: str
+    members: dict[str, Plan] = {}
 
     @property
     def worker_tools(self) -> list[str]:
         """The queue names that a worker must serve."""
-        return [task_queue_name(self.plan.agent, tool) for tool in self.plan.tools]
+        plans = (self.plan, *self.members.values())
+        return list(dict.fromkeys(task_queue_name(*f) for plan in plans for f in plan.functions))
 
 
 class Plans:
@@ -65,18 +67,30 @@ class Plans:
         found = self._compiled.get(key)
         if found is None:
             # Read again by the compiler's own reader, which refuses what a newer version wrote (E0102).
-            plan = self._compile(self._decode(key))
-            found = Compiled(plan, self._plan_hash(plan))
+            bundle = self._compile(self._decode(key))
+            found = Compiled(bundle.plan, self._plan_hash(bundle.plan), bundle.members)
             _keep(self._compiled, key, found)
         return found
 
     def problem(self, compiled: Compiled) -> ModelError | None:
-        """What stands in the way of calling the plan's model."""
+        """What stands in the way of calling the models of the plan and of all below it."""
         try:
-            self._models.check(compiled.plan.model)
+            self._check_models(compiled)
         except ModelError as error:
             return error
         return None
+
+    def _check_models(self, compiled: Compiled) -> None:
+        for plan in (compiled.plan, *compiled.members.values()):
+            if plan.model.provider:  # a team may do without one
+                self._models.check(plan.model)
+
+    async def _put(self, compiled: Compiled) -> None:
+        """Store the plans, those below first: a stored plan never names one that is not there."""
+        now_ms = self._clock.now_ms()
+        for member_hash, member in compiled.members.items():
+            await self._catalog.put_plan(member_hash, member, now_ms)
+        await self._catalog.put_plan(compiled.plan_hash, compiled.plan, now_ms)
 
     async def store(self, definition: AgentDefinition) -> Compiled:
         """Compile and store; ready to be started.
@@ -86,9 +100,9 @@ class Plans:
             ModelError: E0201 to E0203, before anything is stored.
         """
         compiled = self.compile(definition)
-        self._models.check(compiled.plan.model)
+        self._check_models(compiled)
         if compiled.plan_hash not in self._by_hash:
-            await self._catalog.put_plan(compiled.plan_hash, compiled.plan, self._clock.now_ms())
+            await self._put(compiled)
             _keep(self._by_hash, compiled.plan_hash, compiled)
         return compiled
 
@@ -99,9 +113,8 @@ class Plans:
             DefinitionError: E0101 to E0107.
         """
         compiled = self.compile(definition)
-        now_ms = self._clock.now_ms()
-        await self._catalog.put_plan(compiled.plan_hash, compiled.plan, now_ms)
-        await self._catalog.deploy(compiled.plan.agent, compiled.plan_hash, now_ms)
+        await self._put(compiled)
+        await self._catalog.deploy(compiled.plan.agent, compiled.plan_hash, self._clock.now_ms())
         return await self.current(compiled.plan.agent)
 
     async def current(self, agent: str) -> DeployedAgent:
@@ -129,13 +142,28 @@ class Plans:
         row = await self.current(agent)
         compiled = self._by_hash.get(row.plan_hash)
         if compiled is None:
-            plan = await self._catalog.get_plan(row.plan_hash)
-            if plan is None:
-                raise ExecutionError("E0412", f"The plan of the deployed agent {agent!r} is not stored")
-            compiled = Compiled(plan, row.plan_hash)
+            plan = await self._stored(agent, row.plan_hash)
+            compiled = Compiled(plan, row.plan_hash, await self._below(agent, plan))
             _keep(self._by_hash, row.plan_hash, compiled)
-        self._models.check(compiled.plan.model)
+        self._check_models(compiled)
         return compiled
+
+    async def _stored(self, agent: str, plan_hash: str) -> Plan:
+        plan = await self._catalog.get_plan(plan_hash)
+        if plan is None:
+            raise ExecutionError("E0412", f"The plan of the deployed agent {agent!r} is not stored")
+        return plan
+
+    async def _below(self, agent: str, plan: Plan) -> dict[str, Plan]:
+        """The plans of all agents below a stored one."""
+        found: dict[str, Plan] = {}
+        open_ = [plan]
+        while open_:
+            for member in open_.pop().members:
+                if member.plan_hash is not None and member.plan_hash not in found:
+                    found[member.plan_hash] = await self._stored(agent, member.plan_hash)
+                    open_.append(found[member.plan_hash])
+        return found
 
 
 def _keep(cache: OrderedDict[K, Compiled], key: K, value: Compiled) -> None:

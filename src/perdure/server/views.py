@@ -47,6 +47,8 @@ def execution(view: ExecutionView) -> ExecutionAnswer:
         error=view.error,
         session_id=view.session_id,
         idempotency_key=view.idempotency_key,
+        parent_id=view.parent_id,
+        reason=view.reason,
     )
 
 
@@ -61,6 +63,8 @@ def _wait(wait: PendingWait) -> WaitInfo:
         due_ms=wait.due_ms,
         worker=wait.worker,
         attempt=wait.attempt,
+        agent=wait.agent,
+        child_id=wait.child_id,
     )
 
 
@@ -87,6 +91,9 @@ def approval(row: ApprovalRow) -> ApprovalAnswer:
         channel=row.channel,
         reason=row.reason,
         decided_arguments=row.decided_arguments,
+        kind=row.kind,
+        answer_schema=row.answer_schema,
+        answer=row.answer,
     )
 
 

@@ -90,7 +90,10 @@ class StartAnswer(Answer, frozen=True):
 
 
 class WaitInfo(Answer, frozen=True, omit_defaults=True):
-    """One thing that an execution waits for; `kind` is approval, timer, worker, model or tool."""
+    """One thing that an execution waits for; `kind` is approval, timer, worker, model, tool or child.
+
+    `agent` and `child_id` say which child.
+    """
 
     kind: str
     step: str
@@ -101,10 +104,15 @@ class WaitInfo(Answer, frozen=True, omit_defaults=True):
     due_ms: int | None = None
     worker: str | None = None
     attempt: int = 0
+    agent: str | None = None
+    child_id: str | None = None
 
 
 class ExecutionAnswer(Answer, frozen=True):
-    """GET /executions/{id}: the execution as it is now. `output`, `error` and `finish_reason` once it has ended."""
+    """GET /executions/{id}: the execution as it is now. `output`, `error` and `finish_reason` once it has ended.
+
+    `reason` says more of why it ended; `parent_id` whose child it is.
+    """
 
     execution_id: str
     agent: str
@@ -123,6 +131,8 @@ class ExecutionAnswer(Answer, frozen=True):
     error: dict[str, Any] | None
     session_id: str | None
     idempotency_key: str | None
+    parent_id: str | None
+    reason: str
 
 
 class ExecutionsAnswer(Answer, frozen=True):
@@ -173,7 +183,11 @@ class ControlBody(Body, frozen=True):
 
 
 class ApprovalAnswer(Answer, frozen=True):
-    """An approval: what exactly would be done, and the decision once there is one."""
+    """An approval: what exactly would be done, and the decision once there is one.
+
+    `kind` is call (may this run?), question (a person answers), or pick (a person chooses who goes on); the latter two
+    are decided with an `answer` that fits `answer_schema`.
+    """
 
     approval_id: str
     execution_id: str
@@ -190,6 +204,9 @@ class ApprovalAnswer(Answer, frozen=True):
     channel: str | None
     reason: str
     decided_arguments: dict[str, Any] | None
+    kind: str
+    answer_schema: dict[str, Any] | None
+    answer: Any
 
 
 class ApprovalsAnswer(Answer, frozen=True):
@@ -199,7 +216,10 @@ class ApprovalsAnswer(Answer, frozen=True):
 
 
 class DecisionBody(Body, frozen=True):
-    """POST /approvals/{id}/decision. `effect_hash` of what was looked at; `arguments` when they were edited."""
+    """POST /approvals/{id}/decision. `effect_hash` of what was looked at; `arguments` when they were edited.
+
+    `answer` goes with the approval of a question.
+    """
 
     decision: Literal["approved", "rejected"]
     effect_hash: str | None = None
@@ -207,6 +227,7 @@ class DecisionBody(Body, frozen=True):
     arguments: dict[str, Any] | None = None
     by: str | None = None
     channel: str = "api"
+    answer: Any = None
 
 
 # Workers ------------------------------------------------------------------------------------------------

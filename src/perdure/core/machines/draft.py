@@ -1,13 +1,18 @@
 """An `apply` under way: what it may look at, and what it has decided so far."""
 
+from typing import TypeVar
+
 import msgspec
 
 from perdure.core import events as ev
-from perdure.core.effects import Effect
+from perdure.core.effects import AbortModel, Effect, StopChild, WithdrawTask
 from perdure.core.errors import ToolError
 from perdure.core.machines.turn_state import TurnState, copy_of, evolve
+from perdure.core.messages import Message
 from perdure.core.plan import Plan
-from perdure.core.transcript import Transcript
+from perdure.core.transcript import Transcript, opening
+
+E = TypeVar("E", bound=ev.Event)
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -43,6 +48,37 @@ class Draft:
         evolve(self.state, event)
         self.events.append(event)
         self.effects.extend(effects)
+
+    def end(self, event: ev.AnyEvent) -> None:
+        """Record the end of the execution, and stop what is still in flight (E9)."""
+        effects = stop_effects(self.state)  # before: the end leaves no step open
+        self.record(event, *effects)
+
+    def event_of(self, kind: type[E]) -> E | None:
+        """The last event of a kind that this input has brought."""
+        return next((event for event in reversed(self.events) if isinstance(event, kind)), None)
+
+    def child(self, step: str) -> ev.ChildRequested | None:
+        """The request of a child whose end may have been recorded by this input."""
+        return self.scope.transcript.children.get(step)
+
+    @staticmethod
+    def opening(started: ev.ExecutionStarted) -> Message:
+        """The first message of the execution that this input has begun."""
+        return opening(started)
+
+
+def stop_effects(state: TurnState) -> list[Effect]:
+    """What must be stopped when the execution ends now (E9)."""
+    found: list[Effect] = []
+    for step_id, step in state.steps.items():
+        if step.status == "asking":
+            found.append(AbortModel(step_id))
+        elif step.status in ("ready", "leased"):
+            found.append(WithdrawTask(step_id))
+        elif step.status == "child":
+            found.append(StopChild(step_id, step.child_id or ""))
+    return found
 
 
 def stale_error(scope: Scope, step: str, why: str) -> ToolError:

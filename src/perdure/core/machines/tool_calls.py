@@ -8,12 +8,36 @@ from perdure.core import ids
 from perdure.core import inputs as inp
 from perdure.core.effects import OfferTask
 from perdure.core.errors import ExecutionError, ToolError
+from perdure.core.machines import children, questions
 from perdure.core.machines.backoff import MOST_LOST, retake_at, retry_at
 from perdure.core.machines.draft import Draft, stale_error
 from perdure.core.machines.turn_state import Step
-from perdure.core.messages import ToolCallPart
+from perdure.core.messages import Message, ToolCallPart, user
 from perdure.core.plan import Plan, ToolPlan
 from perdure.core.validation import problems
+
+
+def accept_all(draft: Draft, message: Message) -> None:
+    """Decide about all calls of an answer. A handover ends the execution, and the other calls are not run."""
+    calls = message.tool_calls
+    handing = next((c for c in calls if _hands_over(draft, c)), None)
+    for index, call in enumerate(calls):
+        step = f"t{draft.state.turn}.c{index}"
+        if handing is None:
+            accept(draft, step, call)
+        elif call is not handing:
+            error = ev.ErrorInfo("E0313", "The call was not run: the agent handed over in the same answer")
+            draft.record(ev.ToolRefused(step, call.call_id, call.tool, error))
+    if handing is not None:
+        target = draft.scope.plan.tools[handing.tool].agent
+        note = str((handing.arguments or {}).get("note", ""))
+        handover = ev.Handover(target.name if target is not None else "", note)
+        draft.end(ev.ExecutionCompleted(message.text, "handover", handover=handover))
+
+
+def _hands_over(draft: Draft, call: ToolCallPart) -> bool:
+    tool = draft.scope.plan.tools.get(call.tool)
+    return tool is not None and tool.kind == "handover" and _refusal(draft, tool, call) is None
 
 
 def accept(draft: Draft, step: str, call: ToolCallPart) -> None:
@@ -27,7 +51,7 @@ def accept(draft: Draft, step: str, call: ToolCallPart) -> None:
     elif tool.approval_required:
         _ask(draft, step, call.call_id, tool, call.arguments, None)
     else:
-        _offer(draft, step, call.call_id, call.tool, call.arguments)
+        _begin(draft, step, call.call_id, tool, call.arguments)
 
 
 def _refusal(draft: Draft, tool: ToolPlan | None, call: ToolCallPart) -> ev.ErrorInfo | None:
@@ -82,6 +106,32 @@ def _unknown_tool(plan: Plan, name: str) -> ev.ErrorInfo:
     )
 
 
+def _begin(draft: Draft, step: str, call_id: str, tool: ToolPlan, arguments: dict[str, Any]) -> None:
+    """Run an accepted call: on a worker, as a child execution, or by asking a person."""
+    if tool.kind == "human":
+        questions.ask(draft, step, "question", tool.spec.name, arguments, tool.answer_schema or {}, call_id)
+        return
+    if tool.agent is None:
+        _offer(draft, step, call_id, tool.spec.name, arguments)
+        return
+    text = (
+        str(arguments.get("note" if tool.kind == "transfer" else "request", "")) or "Go on with the request."
+    )
+    history = None
+    if tool.kind == "transfer":
+        history = ev.HistoryRef(draft.scope.execution_id, "handoff", len(draft.scope.transcript.messages))
+    children.request(
+        draft,
+        step,
+        tool.agent,
+        user(text),
+        role="handoff" if tool.kind == "transfer" else "tool",
+        history=history,
+        call_id=call_id,
+        tool=tool.spec.name,
+    )
+
+
 def _offer(draft: Draft, step: str, call_id: str, tool: str, arguments: dict[str, Any]) -> None:
     key = ids.idempotency_key(draft.scope.execution_id, step)
     offer = (OfferTask(step, tool),) if draft.state.phase == "active" else ()
@@ -132,40 +182,43 @@ def _held(draft: Draft, step_id: str, epoch: int) -> Step:
     return step
 
 
-def succeed(draft: Draft, item: inp.TaskSucceeded) -> None:
-    """Record the one result of a call (E3)."""
-    _held(draft, item.step, item.epoch)
-    draft.record(ev.ToolCompleted(item.step, item.epoch, item.result, item.state or None, item.duration_ms))
-
-
-def fail(draft: Draft, item: inp.TaskErrored) -> None:
-    """Record a failed attempt: tried again by the tool's policy, or told to the model."""
+def succeed(draft: Draft, item: inp.TaskSucceeded) -> Step:
+    """Record the one result of a call (E3); gives the step as it was."""
     step = _held(draft, item.step, item.epoch)
-    policy = draft.scope.plan.tools[step.tool or ""].retry
+    draft.record(ev.ToolCompleted(item.step, item.epoch, item.result, item.state or None, item.duration_ms))
+    return step
+
+
+def fail(draft: Draft, item: inp.TaskErrored) -> Step:
+    """Record a failed attempt: tried again by the tool's policy, or told to the model. Gives the step as it was."""
+    step = _held(draft, item.step, item.epoch)
+    policy = draft.scope.plan.tool(step.tool or "").retry
     failures = step.failures + 1
     due = None
     if item.retryable and failures < policy.max_attempts:
         due = retry_at(policy, failures, draft.now_ms, item.jitter)
     draft.record(ev.ToolFailed(item.step, item.epoch, item.error, due))
+    return step
 
 
-def lose(draft: Draft, item: inp.TaskSilent) -> None:
+def lose(draft: Draft, item: inp.TaskSilent) -> Step | None:
     """E7: the attempt is unknown, not failed; the tool's policy decides. A late notice changes nothing.
 
     Under the policy retry, `MOST_LOST` lost attempts are as the policy fail: a tool that always kills its worker would
-    else kill workers without end. Under ask it is a person who ends it.
+    else kill workers without end. Under ask it is a person who ends it. Gives the step as it was, None when late.
     """
     step = draft.state.steps.get(item.step)
     if step is None or step.status != "leased" or step.attempt != item.epoch:
-        return
-    tool = draft.scope.plan.tools[step.tool or ""]
+        return None
+    tool = draft.scope.plan.tool(step.tool or "")
     if tool.on_unknown == "retry":
         _take_again(draft, item, step)
-        return
+        return step
     draft.record(ev.ToolLost(item.step, item.epoch, item.reason, tool.on_unknown))
     if tool.on_unknown == "ask":
         call = draft.scope.transcript.calls[item.step]
         _ask(draft, item.step, call.call_id, tool, call.arguments, item.epoch)
+    return step
 
 
 def _take_again(draft: Draft, item: inp.TaskSilent, step: Step) -> None:
@@ -176,7 +229,7 @@ def _take_again(draft: Draft, item: inp.TaskSilent, step: Step) -> None:
         return
     due = retake_at(losses, draft.now_ms)
     now = due is None and draft.state.phase == "active"
-    again = (OfferTask(item.step, step.tool or ""),) if now else ()
+    again = (OfferTask(item.step, step.tool or "", step.agent),) if now else ()
     draft.record(ev.ToolLost(item.step, item.epoch, item.reason, "retry", due), *again)
 
 
@@ -196,6 +249,9 @@ def decide(draft: Draft, item: inp.Decide) -> None:
             fix="Look at the approval: it says who decided what, and when.",
         )
     step_id, step = found
+    if step.asks is not None:
+        questions.answer(draft, item, step_id, step)
+        return
     tool = draft.scope.plan.tools[step.tool or ""]
     # Dispatch runs what was asked; if that is not what the approval's hash says, nobody's yes covers it.
     asked = _hash(draft, step_id, tool, item.asked)
@@ -222,7 +278,7 @@ def decide(draft: Draft, item: inp.Decide) -> None:
     if item.decision != "approved":
         return
     if step.unknown_epoch is None:
-        _offer(draft, step_id, step.call_id or "", tool.spec.name, arguments)
+        _begin(draft, step_id, step.call_id or "", tool, arguments)
     elif draft.state.phase == "active":
         draft.effects.append(OfferTask(step_id, tool.spec.name))
 

@@ -12,13 +12,16 @@ from typing import Any
 
 from perdure.core import events as ev
 from perdure.core import inputs as inp
-from perdure.core.effects import AbortModel, CallModel, Effect, OfferTask, WithdrawTask
+from perdure.core.effects import CallModel, Effect, OfferTask, StartChild, WithdrawTask
 from perdure.core.errors import ExecutionError, PerdureError
-from perdure.core.machines import tool_calls
+from perdure.core.machines import answers, children, functions, tool_calls
 from perdure.core.machines.backoff import MOST_LOST, retake_at, retry_at
 from perdure.core.machines.draft import Applied, Draft, Scope, stale_error
+from perdure.core.machines.teams.strategies import MACHINES
 from perdure.core.machines.turn_state import Step, TurnState
 from perdure.core.validation import not_storable, parse_answer, problems
+
+_LATE = (inp.ModelSucceeded, inp.ModelErrored, inp.TaskSilent, inp.ChildEnded, inp.Tick, inp.Recover)
 
 
 def apply(scope: Scope, state: TurnState, item: inp.Input, now_ms: int) -> Applied:
@@ -29,7 +32,7 @@ def apply(scope: Scope, state: TurnState, item: inp.Input, now_ms: int) -> Appli
         ToolError: E0307, the attempt is over; E0305, edited arguments do not fit the tool.
     """
     if state.over:
-        if isinstance(item, inp.ModelSucceeded | inp.ModelErrored | inp.TaskSilent | inp.Tick | inp.Recover):
+        if isinstance(item, _LATE):
             return Applied(state)  # late, and nobody waits for an answer (E5)
         raise over_error(scope, state, item)
     draft = Draft(scope, state, now_ms)
@@ -65,15 +68,27 @@ def _begin(draft: Draft, item: inp.Begin) -> None:
             session_id=item.session_id,
             idempotency_key=item.idempotency_key,
             context=item.context,
+            strategy=draft.scope.plan.team.strategy if draft.scope.plan.team is not None else "",
+            parent=item.parent,
+            history=item.history,
         )
     )
     advance(draft)
 
 
 def advance(draft: Draft) -> None:
-    """Begin the next turn when everything of the last one is settled and the execution may go on."""
+    """Begin the next turn when everything of the last one is settled and the execution may go on.
+
+    A team's machine goes first; it records what comes next also while the execution is paused, and nothing of it begins.
+    """
     state = draft.state
-    if state.phase != "active" or not state.settled or state.steps:
+    if state.over or state.phase == "new" or not state.settled or state.steps:
+        return
+    if state.team.strategy and state.team.phase != "synthesis":
+        MACHINES[state.team.strategy].advance(draft)
+        if state.steps or state.over:
+            return
+    if state.phase != "active" or answers.stops(draft):
         return
     if state.turn >= draft.scope.plan.max_turns:
         limit = draft.scope.plan.max_turns
@@ -110,8 +125,14 @@ def effects_of(state: TurnState) -> tuple[Effect, ...]:
         if step.status == "asking":
             found.append(CallModel(step_id, step.attempt))
         elif _on_offer(step):
-            found.append(OfferTask(step_id, step.tool or ""))
+            found.append(_offer(step_id, step))
+        elif step.status == "child":
+            found.append(StartChild(step_id, step.child_id or ""))
     return tuple(found)
+
+
+def _offer(step_id: str, step: Step) -> OfferTask:
+    return OfferTask(step_id, step.tool or "", step.agent)
 
 
 # Model steps --------------------------------------------------------------------------------------------
@@ -144,10 +165,8 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
             item.duration_ms,
         )
     )
-    calls = reply.message.tool_calls
-    if calls:
-        for index, call in enumerate(calls):
-            tool_calls.accept(draft, f"t{draft.state.turn}.c{index}", call)
+    if reply.message.tool_calls:
+        tool_calls.accept_all(draft, reply.message)
         advance(draft)
     elif reply.finish_reason == "length":
         advance(draft)
@@ -157,6 +176,9 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
 
 def _answer(draft: Draft, step: str, finish_reason: str, text: str) -> None:
     plan = draft.scope.plan
+    if answers.lacks_tools(draft, step):
+        advance(draft)
+        return
     text = "".join((*draft.scope.transcript.cut, text))
     if finish_reason == "error" or (finish_reason == "content_filter" and not text):
         error = ev.ErrorInfo(
@@ -238,7 +260,6 @@ def _ask_again(draft: Draft, step_id: str, step: Step) -> None:
 def _tick(draft: Draft, _item: inp.Tick) -> None:
     state, now = draft.state, draft.now_ms
     if state.deadline_ms is not None and state.deadline_ms <= now:
-        effects = stop_effects(state)
         error = ev.ErrorInfo(
             "E0404",
             "The execution ran out of time",
@@ -249,7 +270,7 @@ def _tick(draft: Draft, _item: inp.Tick) -> None:
             fix="Raise timeout_seconds (waiting for people counts), or give the start a longer limit.",
         )
         partial = _said(draft)
-        draft.record(ev.ExecutionFailed(error, finish_reason="timeout", partial=partial), *effects)
+        draft.end(ev.ExecutionFailed(error, finish_reason="timeout", partial=partial))
         return
     if state.phase == "active":
         _take_up(draft)
@@ -263,7 +284,7 @@ def _take_up(draft: Draft) -> None:
         if step.status == "retrying":
             _ask_again(draft, step_id, step)
         elif step.status == "ready" and step.due_ms is not None:
-            draft.record(ev.TimerFired(step_id, step.due_ms), OfferTask(step_id, step.tool or ""))
+            draft.record(ev.TimerFired(step_id, step.due_ms), _offer(step_id, step))
 
 
 def next_due_ms(state: TurnState) -> int | None:
@@ -305,19 +326,7 @@ def _model_lost(draft: Draft, item: inp.Recover, step_id: str, step: Step) -> No
 
 
 def _cancel(draft: Draft, item: inp.Cancel) -> None:
-    effects = stop_effects(draft.state)
-    draft.record(ev.ExecutionCancelled(item.by, item.reason), *effects)
-
-
-def stop_effects(state: TurnState) -> list[Effect]:
-    """What must be stopped when the execution ends now (E9)."""
-    found: list[Effect] = []
-    for step_id, step in state.steps.items():
-        if step.status == "asking":
-            found.append(AbortModel(step_id))
-        elif step.status in ("ready", "leased"):
-            found.append(WithdrawTask(step_id))
-    return found
+    draft.end(ev.ExecutionCancelled(item.by, item.reason))
 
 
 def _pause(draft: Draft, item: inp.Pause) -> None:
@@ -337,6 +346,11 @@ def _resume(draft: Draft, item: inp.Resume) -> None:
     advance(draft)
 
 
+def is_function(step: Step) -> bool:
+    """Whether the step is a function's and not a tool call."""
+    return (step.tool or "").startswith("@")
+
+
 def _on_offer(step: Step) -> bool:
     return step.status == "ready" and step.due_ms is None
 
@@ -349,22 +363,56 @@ def _quarantine(draft: Draft, item: inp.Quarantine) -> None:
 
 
 def _task_succeeded(draft: Draft, item: inp.TaskSucceeded) -> None:
-    tool_calls.succeed(draft, item)
+    step = tool_calls.succeed(draft, item)
+    if is_function(step):
+        _function_ended(draft, step, item.result)
     advance(draft)
+
+
+def _function_ended(draft: Draft, step: Step, result: Any) -> None:
+    """What a function's result is taken for, in the commit that records it."""
+    if draft.state.team.strategy and draft.state.team.phase != "synthesis":
+        MACHINES[draft.state.team.strategy].function_ended(draft, step.tool or "", result)
+    else:
+        answers.stop_decided(draft, result)
 
 
 def _task_errored(draft: Draft, item: inp.TaskErrored) -> None:
-    tool_calls.fail(draft, item)
-    advance(draft)
+    step = tool_calls.fail(draft, item)
+    _given_up(draft, item.step, step, item.error)
 
 
 def _task_silent(draft: Draft, item: inp.TaskSilent) -> None:
-    tool_calls.lose(draft, item)
+    step = tool_calls.lose(draft, item)
+    if step is not None:
+        _given_up(draft, item.step, step, ev.ErrorInfo("E0308", item.reason))
+
+
+def _given_up(draft: Draft, step_id: str, step: Step, error: ev.ErrorInfo) -> None:
+    """Go on after a failed attempt; a function for which no further one is made has not decided (E8)."""
+    if is_function(step) and step_id not in draft.state.steps:
+        why = " ".join(filter(None, (error.what, error.why)))
+        functions.fail(draft, step.tool or "", step.agent or "", why)
+    advance(draft)
+
+
+def _child_ended(draft: Draft, item: inp.ChildEnded) -> None:
+    asked = draft.child(item.step)
+    if asked is None or not children.end(draft, item):
+        return
+    failed = draft.event_of(ev.ChildFailed)
+    if asked.call_id is not None:
+        answers.passes_on(draft, asked)
+    elif failed is not None:
+        MACHINES[draft.state.team.strategy].child_failed(draft, failed)
     advance(draft)
 
 
 def _decide(draft: Draft, item: inp.Decide) -> None:
     tool_calls.decide(draft, item)
+    decided = draft.event_of(ev.ApprovalDecided)
+    if decided is not None and draft.state.team.strategy and draft.state.team.phase == "choosing":
+        MACHINES[draft.state.team.strategy].answered(draft, decided)
     advance(draft)
 
 
@@ -376,6 +424,7 @@ _DECIDE: dict[type[inp.Input], Callable[[Draft, Any], None]] = {
     inp.TaskSucceeded: _task_succeeded,
     inp.TaskErrored: _task_errored,
     inp.TaskSilent: _task_silent,
+    inp.ChildEnded: _child_ended,
     inp.Decide: _decide,
     inp.Cancel: _cancel,
     inp.Pause: _pause,

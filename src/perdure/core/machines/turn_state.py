@@ -15,6 +15,7 @@ import msgspec
 
 from perdure.core import events as ev
 from perdure.core.errors import ExecutionError
+from perdure.core.machines.teams.tables import Team, follow
 from perdure.core.model import Usage
 
 # A state has the version of the journal that it is folded from, so that I9 holds under every later release.
@@ -22,12 +23,15 @@ STATE_VERSION = ev.EVENT_VERSION
 
 Phase = Literal["new", "active", "paused", "quarantined", "completed", "failed", "cancelled"]
 # A model step is asking, or waits to be asked again; a tool step waits for a person, for a worker
-# (not before `due_ms`), or is leased.
-StepStatus = Literal["asking", "retrying", "approval", "ready", "leased"]
+# (not before `due_ms`), or is leased, and so is the step of a function; a child step has a child execution.
+StepStatus = Literal["asking", "retrying", "approval", "ready", "leased", "child"]
 
 
 class Step(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An open step. `attempt` counts attempts from 1 (for a tool step: the epoch); `failures` the failed ones."""
+    """An open step. `attempt` counts attempts from 1 (for a tool step: the epoch); `failures` the failed ones.
+
+    `agent` is whose function it is, or which agent the child is; `asks` what a person is asked besides leave for a call.
+    """
 
     status: StepStatus
     attempt: int = 0
@@ -39,6 +43,9 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     approval_id: str | None = None
     effect_hash: str | None = None
     unknown_epoch: int | None = None
+    agent: str | None = None
+    child_id: str | None = None
+    asks: ev.ApprovalKind | None = None
 
     @property
     def without_outcome(self) -> int:
@@ -51,7 +58,11 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TurnState(msgspec.Struct, omit_defaults=True):
-    """The state of one agent's loop; stored with every commit. `shared` is the tools' state; an absent `v` is 1."""
+    """The state of one agent's loop; stored with every commit. `shared` is the tools' state; an absent `v` is 1.
+
+    `team` is where a team's machine stands; `stop_asked` the last turn whose stop condition has said no;
+    `refusals` how often an answer was refused, by whom.
+    """
 
     v: int = 1
     phase: Phase = "new"
@@ -64,6 +75,9 @@ class TurnState(msgspec.Struct, omit_defaults=True):
     settled: bool = False
     shared: dict[str, Any] = {}
     usage: Usage = Usage()
+    team: Team = Team()
+    stop_asked: int = 0
+    refusals: dict[str, int] = {}
 
     @property
     def over(self) -> bool:
@@ -78,6 +92,7 @@ _STEP_EVENTS: tuple[type[ev.Event], ...] = (
     ev.ModelFailed,
     ev.ModelLost,
     ev.OutputRejected,
+    ev.AnswerRefused,
     ev.ToolRequested,
     ev.ToolRefused,
     ev.ToolStarted,
@@ -87,6 +102,13 @@ _STEP_EVENTS: tuple[type[ev.Event], ...] = (
     ev.TimerFired,
     ev.ApprovalRequested,
     ev.ApprovalDecided,
+    ev.FunctionRequested,
+    ev.ChildRequested,
+    ev.ChildCompleted,
+    ev.ChildFailed,
+    ev.AgentChosen,
+    ev.GateDecided,
+    ev.StopDecided,
 )
 
 PHASES: dict[tuple[Phase, type[ev.Event]], Phase] = {
@@ -117,6 +139,7 @@ STEPS: dict[tuple[StepStatus | None, type[ev.Event]], tuple[StepStatus | None, .
     ("asking", ev.ModelFailed): ("retrying",),
     ("asking", ev.ModelLost): ("retrying",),
     (None, ev.OutputRejected): (None,),
+    (None, ev.AnswerRefused): (None,),
     (None, ev.ToolRefused): (None,),
     (None, ev.ToolRequested): ("ready",),
     (None, ev.ApprovalRequested): ("approval",),
@@ -129,6 +152,11 @@ STEPS: dict[tuple[StepStatus | None, type[ev.Event]], tuple[StepStatus | None, .
     ("ready", ev.ApprovalRequested): ("approval",),
     # Approved, a new call is requested in the event that follows; an unknown one is on offer again.
     ("approval", ev.ApprovalDecided): (None, "ready"),
+    (None, ev.FunctionRequested): ("ready",),
+    # A call of an agent that a person has approved begins in the event that follows.
+    (None, ev.ChildRequested): ("child",),
+    ("child", ev.ChildCompleted): (None,),
+    ("child", ev.ChildFailed): (None,),
 }
 
 
@@ -165,6 +193,8 @@ def _started(state: TurnState, event: ev.ExecutionStarted) -> None:
     state.deadline_ms = event.deadline_ms
     state.shared = dict(event.context or {})
     state.settled = True
+    if event.strategy:
+        state.team = Team(event.strategy, "ready")
 
 
 def _model_requested(state: TurnState, event: ev.ModelRequested) -> None:
@@ -197,6 +227,11 @@ def _model_lost(state: TurnState, event: ev.ModelLost) -> None:
 def _output_rejected(state: TurnState, event: ev.OutputRejected) -> None:
     _before(state, event.step, event)
     state.rejections += 1
+
+
+def _answer_refused(state: TurnState, event: ev.AnswerRefused) -> None:
+    _before(state, event.step, event)
+    state.refusals = {**state.refusals, event.by: state.refusals.get(event.by, 0) + 1}
 
 
 def _tool_refused(state: TurnState, event: ev.ToolRefused) -> None:
@@ -266,7 +301,10 @@ def _timer_fired(state: TurnState, event: ev.TimerFired) -> None:
 
 def _approval_requested(state: TurnState, event: ev.ApprovalRequested) -> None:
     step = _before(state, event.step, event)
-    base = step or Step("approval", tool=event.tool, call_id=event.call_id)
+    asks = None if event.asks == "call" else event.asks
+    base = step or Step("approval", tool=event.tool, call_id=event.call_id, asks=asks)
+    if event.asks == "question":
+        state.calls = {**state.calls, event.tool: state.calls.get(event.tool, 0) + 1}
     state.steps[event.step] = msgspec.structs.replace(
         base,
         status="approval",
@@ -288,6 +326,34 @@ def _approval_decided(state: TurnState, event: ev.ApprovalDecided) -> None:
         )
     else:
         del state.steps[event.step]
+
+
+def _function_requested(state: TurnState, event: ev.FunctionRequested) -> None:
+    _before(state, event.step, event)
+    state.steps[event.step] = Step("ready", tool=event.function, agent=event.agent)
+
+
+def _child_requested(state: TurnState, event: ev.ChildRequested) -> None:
+    _before(state, event.step, event)
+    if event.tool:
+        state.calls = {**state.calls, event.tool: state.calls.get(event.tool, 0) + 1}
+    state.steps[event.step] = Step(
+        "child",
+        tool=event.tool or None,
+        call_id=event.call_id,
+        agent=event.agent,
+        child_id=event.child_id,
+    )
+
+
+def _child_ended(state: TurnState, event: ev.ChildCompleted | ev.ChildFailed) -> None:
+    _before(state, event.step, event)
+    del state.steps[event.step]
+    state.usage = state.usage.plus(event.usage)
+
+
+def _stop_decided(state: TurnState, event: ev.StopDecided) -> None:
+    state.stop_asked = event.turn
 
 
 def _end(state: TurnState, _event: ev.Event) -> None:
@@ -312,6 +378,7 @@ _EVOLVE: dict[type[ev.Event], Callable[[TurnState, Any], None]] = {
     ev.ModelFailed: _model_failed,
     ev.ModelLost: _model_lost,
     ev.OutputRejected: _output_rejected,
+    ev.AnswerRefused: _answer_refused,
     ev.ToolRefused: _tool_refused,
     ev.ToolRequested: _tool_requested,
     ev.ToolStarted: _tool_started,
@@ -321,6 +388,13 @@ _EVOLVE: dict[type[ev.Event], Callable[[TurnState, Any], None]] = {
     ev.TimerFired: _timer_fired,
     ev.ApprovalRequested: _approval_requested,
     ev.ApprovalDecided: _approval_decided,
+    ev.FunctionRequested: _function_requested,
+    ev.ChildRequested: _child_requested,
+    ev.ChildCompleted: _child_ended,
+    ev.ChildFailed: _child_ended,
+    ev.AgentChosen: _nothing,
+    ev.GateDecided: _nothing,
+    ev.StopDecided: _stop_decided,
 }
 
 
@@ -338,6 +412,11 @@ def evolve(state: TurnState, event: ev.Event) -> None:
     phase = PHASES.get((state.phase, type(event)))
     if phase is None:
         raise _illegal(state, event, "E5 terminal is final" if state.over else "not in PHASES")
+    if state.team.strategy:
+        team = follow(state.team, event)
+        if team is None:
+            raise _illegal(state, event, f"the team's phase is {state.team.phase}")
+        state.team = team
     state.phase = phase
     _EVOLVE[type(event)](state, event)
 

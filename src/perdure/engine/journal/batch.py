@@ -106,7 +106,7 @@ class Staged:
         return (
             h.xid, execution_id, new.agent, new.plan_hash, new.title, new.started_by, h.status, h.last_seq,
             new.created_at_ms, h.updated_at_ms, h.next_due_ms, new.session_id, new.idempotency_key,
-            new.request_hash, h.state, h.chain, h.sum,
+            new.request_hash, h.state, h.chain, h.sum, new.parent_id,
         )  # fmt: skip
 
     def _add(self, member: Member) -> Outcome:

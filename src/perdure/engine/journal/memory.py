@@ -105,14 +105,22 @@ class MemoryJournal:
             if (not where.status or row.status in where.status)
             and where.agent in {None, row.agent}
             and where.session_id in {None, row.session_id}
+            and where.parent_id in {None, row.parent_id}
+            and not (where.roots and row.parent_id is not None)
         ]
         return found[: max(0, where.limit)]
 
     async def unfinished(self) -> list[StoredExecution]:
         """What a restart takes up, oldest first."""
         self._must_be_open()
-        taken_up = {"running", "waiting:worker", "paused", "quarantined"}
+        taken_up = {"running", "waiting:worker", "waiting:child", "paused", "quarantined"}
         return [row for row in self._executions.values() if row.status in taken_up]
+
+    async def orphans(self) -> list[str]:
+        """Ids of the executions that have not ended although their parent has."""
+        self._must_be_open()
+        ended = {i for i, row in self._executions.items() if row.status in TERMINAL_STATUSES}
+        return [i for i, row in self._executions.items() if row.parent_id in ended and i not in ended]
 
     async def due(self, now_ms: int, limit: int) -> list[str]:
         """Ids to wake, the longest overdue first."""
@@ -136,14 +144,24 @@ class MemoryJournal:
         return [(row.next_due_ms, row) for row in self._executions.values() if row.next_due_ms is not None]
 
     async def approvals(
-        self, *, execution_id: str | None = None, pending: bool = True, limit: int = 200
+        self,
+        *,
+        execution_id: str | None = None,
+        pending: bool = True,
+        limit: int = 200,
+        tree: bool = False,
     ) -> list[ApprovalRow]:
         """Approvals, the longest waiting first."""
         self._must_be_open()
+        wanted = {execution_id}
+        for row in self._executions.values() if tree else ():  # parents come before their children
+            if row.parent_id is not None and row.parent_id in wanted:
+                wanted.add(row.execution_id)
         found = [
             row
             for row in self._approvals.values()
-            if execution_id in {None, row.execution_id} and not (pending and row.decision is not None)
+            if (execution_id is None or row.execution_id in wanted)
+            and not (pending and row.decision is not None)
         ]
         return sorted(found, key=lambda row: (row.requested_at_ms, row.approval_id))[: max(0, limit)]
 
@@ -221,4 +239,5 @@ def _row_after(commit: Commit, before: StoredExecution | None) -> StoredExecutio
         session_id=new.session_id,
         idempotency_key=new.idempotency_key,
         request_hash=new.request_hash,
+        parent_id=new.parent_id,
     )

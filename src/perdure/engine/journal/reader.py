@@ -106,6 +106,11 @@ def find(db: apsw.Connection, where: ExecutionFilter) -> list[StoredExecution]:
     if where.session_id is not None:
         conditions.append("session_id = ?")
         values.append(where.session_id)
+    if where.parent_id is not None:
+        conditions.append("parent_id = ?")
+        values.append(where.parent_id)
+    if where.roots:
+        conditions.append("parent_id IS NULL")
     if where.before is not None:
         conditions.append("xid < (SELECT xid FROM executions WHERE id = ?)")
         values.append(where.before)
@@ -121,9 +126,19 @@ def unfinished(db: apsw.Connection) -> list[StoredExecution]:
     """What a restart takes up, oldest first; damaged rows are left out, so that the others go on."""
     question = (
         f"SELECT {EXECUTION_COLUMNS} FROM executions"  # noqa: S608 - a constant
-        " WHERE status IN ('running', 'waiting:worker', 'paused', 'quarantined') ORDER BY xid"
+        " WHERE status IN ('running', 'waiting:worker', 'waiting:child', 'paused', 'quarantined') ORDER BY xid"
     )
     return list(_sound(db, question, []))
+
+
+def orphans(db: apsw.Connection) -> list[str]:
+    """Ids of the executions that have not ended although their parent has, oldest first."""
+    question = (
+        "SELECT child.id FROM executions child JOIN executions parent ON parent.id = child.parent_id"
+        " WHERE child.parent_id IS NOT NULL AND child.status NOT IN ('completed', 'failed', 'cancelled')"
+        " AND parent.status IN ('completed', 'failed', 'cancelled') ORDER BY child.xid"
+    )
+    return [str(id_) for (id_,) in db.execute(question)]
 
 
 def due(db: apsw.Connection, now_ms: int, limit: int) -> list[str]:
@@ -233,16 +248,21 @@ def _broken(execution_id: str, seq: int, why: str) -> JournalError:
 
 # Questions about approvals ------------------------------------------------------------------------------
 
+_TREE = (
+    "WITH RECURSIVE tree(id) AS (SELECT ? UNION ALL SELECT child.id FROM executions child"
+    " JOIN tree ON child.parent_id = tree.id) SELECT id FROM tree"
+)
+
 
 def approvals(
-    db: apsw.Connection, execution_id: str | None, *, pending: bool, limit: int
+    db: apsw.Connection, execution_id: str | None, *, pending: bool, limit: int, tree: bool = False
 ) -> list[ApprovalRow]:
     """Approvals, the longest waiting first; damaged rows are left out."""
     conditions, values = ["1"], []
     if pending:
         conditions.append("decided = 0")
     if execution_id is not None:
-        conditions.append("execution_id = ?")
+        conditions.append(f"execution_id IN ({_TREE})" if tree else "execution_id = ?")
         values.append(execution_id)
     question = (
         f"SELECT approval_id, payload, sum FROM approvals WHERE {' AND '.join(conditions)}"  # noqa: S608 - constants

@@ -15,15 +15,41 @@ from perdure.engine.ports import ApprovalRow, NewExecution, Status, StoredExecut
 
 EXECUTION_COLUMNS = (
     "xid, id, agent, plan_hash, title, started_by, status, last_seq, created_at_ms, updated_at_ms, next_due_ms,"
-    " session_id, idempotency_key, request_hash, state, chain, sum"
+    " session_id, idempotency_key, request_hash, state, chain, sum, parent_id"
 )
 
+_FIRST_FIELDS = (
+    "execution_id",
+    "agent",
+    "plan_hash",
+    "title",
+    "started_by",
+    "created_at_ms",
+    "session_id",
+    "idempotency_key",
+    "request_hash",
+)
 _APPROVAL = msgspec.json.Decoder(ApprovalRow)
 
 
 def static_sum(new: NewExecution) -> int:
-    """The checksum of what never changes in an execution's row."""
-    return zlib.crc32(msgspec.json.encode(new))
+    """The checksum of what never changes in an execution's row.
+
+    A row without a parent has the sum that it had before there were any: a new field counts only where it is set.
+    """
+    first = (
+        new.execution_id,
+        new.agent,
+        new.plan_hash,
+        new.title,
+        new.started_by,
+        new.created_at_ms,
+        new.session_id,
+        new.idempotency_key,
+        new.request_hash,
+    )
+    summed = zlib.crc32(msgspec.json.encode(dict(zip(_FIRST_FIELDS, first, strict=True))))
+    return summed if new.parent_id is None else zlib.crc32(new.parent_id.encode(), summed)
 
 
 def row_sum(
@@ -70,8 +96,8 @@ def read_execution(row: tuple[Any, ...]) -> ExecutionRow:
     xid, id_, agent, plan_hash, title, by, status, seq, created, updated, due, session, key, request = row[
         :14
     ]
-    state, chain, stored_sum = row[14:]
-    new = NewExecution(id_, agent, plan_hash, title, by, created, session, key, request)
+    state, chain, stored_sum, parent_id = row[14:]
+    new = NewExecution(id_, agent, plan_hash, title, by, created, session, key, request, parent_id)
     if row_sum(static_sum(new), state, status, seq, updated, due, chain) != stored_sum:
         raise corrupt(f"execution {id_}, its row", "Its checksum does not match.", execution_id=id_)
     return ExecutionRow(xid, chain, new, stored_execution(new, status, seq, updated, due, state))
@@ -101,6 +127,7 @@ def stored_execution(
         session_id=new.session_id,
         idempotency_key=new.idempotency_key,
         request_hash=new.request_hash,
+        parent_id=new.parent_id,
     )
 
 

@@ -125,6 +125,13 @@ MIGRATIONS: tuple[Migration, ...] = (
             ) STRICT, WITHOUT ROWID""",
         ),
     ),
+    Migration(
+        2,
+        (
+            "ALTER TABLE executions ADD COLUMN parent_id TEXT",
+            "CREATE INDEX executions_parent ON executions(parent_id, xid) WHERE parent_id IS NOT NULL",
+        ),
+    ),
 )
 SCHEMA_VERSION = MIGRATIONS[-1].version
 

@@ -145,6 +145,10 @@ class SqliteJournal:
         """What a restart takes up, oldest first."""
         return await self._ask(reader.unfinished)
 
+    async def orphans(self) -> list[str]:
+        """Ids of the executions that have not ended although their parent has."""
+        return await self._ask(reader.orphans)
+
     async def due(self, now_ms: int, limit: int) -> list[str]:
         """Ids to wake, the longest overdue first."""
         return await self._ask(reader.due, now_ms, limit)
@@ -158,10 +162,15 @@ class SqliteJournal:
         return await self._ask(reader.counts)
 
     async def approvals(
-        self, *, execution_id: str | None = None, pending: bool = True, limit: int = 200
+        self,
+        *,
+        execution_id: str | None = None,
+        pending: bool = True,
+        limit: int = 200,
+        tree: bool = False,
     ) -> list[ApprovalRow]:
         """Approvals, the longest waiting first."""
-        return await self._ask(reader.approvals, execution_id, pending=pending, limit=limit)
+        return await self._ask(reader.approvals, execution_id, pending=pending, limit=limit, tree=tree)
 
     async def approval(self, approval_id: str) -> ApprovalRow | None:
         """One approval."""

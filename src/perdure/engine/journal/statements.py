@@ -40,7 +40,7 @@ class ManyRows:
         return text
 
 
-INSERT_EXECUTIONS = ManyRows(f"INSERT INTO executions({EXECUTION_COLUMNS}) VALUES ", 17)  # noqa: S608 - a constant
+INSERT_EXECUTIONS = ManyRows(f"INSERT INTO executions({EXECUTION_COLUMNS}) VALUES ", 18)  # noqa: S608 - a constant
 INSERT_EVENTS = ManyRows("INSERT INTO events(xid, seq, at_ms, payload, body_hash, chain) VALUES ", 6)
 INSERT_BLOBS = ManyRows("INSERT OR IGNORE INTO blobs(hash, size, encoding, data) VALUES ", 4)
 # The row's old last seq is compared once more: a head that is wrong must not write (I2).

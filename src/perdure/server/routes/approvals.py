@@ -14,16 +14,20 @@ _LONGEST_CHANNEL = 100
 
 
 class ApprovalsQuery(Query, frozen=True):
-    """Approvals of one execution, or of all; only undecided ones unless `pending` is false."""
+    """Approvals of one execution, or of all; only undecided ones unless `pending` is false.
+
+    With `tree` also those of all executions below it.
+    """
 
     execution_id: Annotated[str, msgspec.Meta(min_length=1)] | None = None
     pending: bool = True
+    tree: bool = False
 
 
 async def list_approvals(call: Call) -> ApprovalsAnswer:
     """Approvals, the longest waiting first."""
     query: ApprovalsQuery = call.query
-    rows = await call.service.executions.approvals(query.execution_id, pending=query.pending)
+    rows = await call.service.executions.approvals(query.execution_id, pending=query.pending, tree=query.tree)
     return ApprovalsAnswer([views.approval(row) for row in rows])
 
 
@@ -37,6 +41,8 @@ async def decide(call: Call) -> ApprovalAnswer:
     body: DecisionBody = call.body
     if body.arguments is not None and body.decision != "approved":
         raise ApiError("E0605", "`arguments` go with an approval only: a rejected call does not run")
+    if body.answer is not None and body.decision != "approved":
+        raise ApiError("E0605", "An `answer` goes with an approval only")
     if not 1 <= len(body.channel) <= _LONGEST_CHANNEL:
         raise ApiError("E0605", f"`channel` must have 1 to {_LONGEST_CHANNEL} characters")
     decision = Decision(
@@ -46,6 +52,7 @@ async def decide(call: Call) -> ApprovalAnswer:
         effect_hash=body.effect_hash,
         reason=body.reason,
         arguments=body.arguments,
+        answer=body.answer,
     )
     return views.approval(await call.service.executions.decide(call.path["approval_id"], decision))
 

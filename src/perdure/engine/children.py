@@ -1,0 +1,242 @@
+"""Child executions: begun once, heard of when they end, ended with their parent.
+
+StartChild   performed after the parent's record of it is durable (E1). The id stands in that record, so that a
+child that was begun before a crash is found again and not begun twice (E4).
+the end      of a child is given to its parent as an input. What a crash takes away between the two records is made
+good at the next start: whoever waits for a child looks whether it has ended.
+StopChild    cancels the child (E9). A crash between the parent's end and the child's leaves a running child of an
+ended parent; the next start finds and cancels it (`take_up_orphans`).
+"""
+
+import asyncio
+from collections.abc import Coroutine
+
+from perdure.clock import Clock
+from perdure.core import events as ev
+from perdure.core import inputs as inp
+from perdure.core.effects import StartChild, StopChild
+from perdure.core.errors import ExecutionError, JournalError, PerdureError
+from perdure.core.machines.children import MAX_DEPTH
+from perdure.core.machines.turn_state import decode_state
+from perdure.core.messages import Message
+from perdure.core.model import Usage
+from perdure.engine.driver import STORAGE_DOWN, Driver, settle
+from perdure.engine.faults import crash_point
+from perdure.engine.ports import (
+    TERMINAL_STATUSES,
+    Catalog,
+    Journal,
+    NewExecution,
+    StoredExecution,
+)
+from perdure.engine.residency import Residency
+from perdure.engine.resident import Resident
+from perdure.log import get_logger
+
+_log = get_logger("perdure.engine")
+_TITLE_LENGTH = 120
+_RETRY_S = 0.5
+
+
+class Children:
+    """Begins, hears and stops child executions."""
+
+    def __init__(
+        self, journal: Journal, catalog: Catalog, driver: Driver, residency: Residency, clock: Clock
+    ) -> None:
+        self._journal = journal
+        self._catalog = catalog
+        self._driver = driver
+        self._residency = residency
+        self._clock = clock
+        self._starting: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # Effects -------------------------------------------------------------------------------------------
+
+    def start(self, resident: Resident, effect: StartChild) -> None:
+        """Begin the child, or see what became of it."""
+        if effect.child_id in self._starting or effect.child_id in self._residency.residents:
+            return
+        asked = resident.transcript.children.get(effect.step)
+        if asked is None:
+            return
+        task = self._spawn(self._start(resident, asked))
+        self._starting[effect.child_id] = task
+        task.add_done_callback(lambda _: self._starting.pop(effect.child_id, None))
+
+    def stop(self, _resident: Resident, effect: StopChild) -> None:
+        """Cancel the child."""
+        self._spawn(self._cancel(effect.child_id, "its parent has ended"))
+
+    def ended(self, resident: Resident, last: ev.AnyEvent) -> None:
+        """A child has ended: tell its parent."""
+        parent = resident.parent
+        if parent is not None:
+            crash_point("after_child_before_parent", (ev.kind_of(last),))
+            item = _ended(parent.step, resident.execution_id, resident.state.usage, last)
+            self._residency.deliver(parent.execution_id, item)
+
+    async def _start(self, parent: Resident, asked: ev.ChildRequested) -> None:
+        while True:
+            try:
+                await self._begin(parent, asked)
+            except JournalError as error:
+                if error.code not in STORAGE_DOWN:
+                    self._refuse(parent, asked, error)
+                    return
+                await asyncio.sleep(_RETRY_S)
+            except PerdureError as error:
+                self._refuse(parent, asked, error)
+                return
+            else:
+                return
+
+    async def _begin(self, parent: Resident, asked: ev.ChildRequested) -> None:
+        row = await self._journal.load(asked.child_id)
+        if row is not None:
+            await self._take_up(row, parent.execution_id, asked.step)
+            return
+        depth = parent.depth + 1
+        if depth > MAX_DEPTH:
+            raise ExecutionError(
+                "E0420",
+                f"Agents call each other more than {MAX_DEPTH} deep",
+                where=f"execution {parent.execution_id}, step {asked.step}",
+                fix="Look for an agent that calls itself through others.",
+            )
+        plan_hash = asked.plan_hash or await self._deployed(asked.agent)
+        plan = await self._residency.plan_of(plan_hash)
+        history = await self._residency.history_of(asked.history, plan.agent, plan.include_contents)
+        if self._is_over(parent, asked):
+            return  # the parent was ended while this was read: nobody wants the child any more (E9)
+        now = self._clock.now_ms()
+        new = NewExecution(
+            execution_id=asked.child_id,
+            agent=plan.agent,
+            plan_hash=plan_hash,
+            title=_title(asked.input),
+            started_by=f"execution:{parent.execution_id}",
+            created_at_ms=now,
+            parent_id=parent.execution_id,
+        )
+        begin = inp.Begin(
+            plan_hash=plan_hash,
+            input=asked.input,
+            started_by=new.started_by,
+            deadline_ms=now + plan.timeout_ms if plan.timeout_ms else None,
+            parent=ev.ParentRef(parent.execution_id, asked.step, depth),
+            history=asked.history,
+        )
+        child = self._residency.admit(new, plan, history)
+        await settle(lambda done: self._driver.post(child, begin, done))
+        if self._is_over(parent, asked):
+            await self._cancel(asked.child_id, "its parent has ended")
+
+    def _is_over(self, parent: Resident, asked: ev.ChildRequested) -> bool:
+        """Whether the parent has gone on without this child, as far as memory knows."""
+        current = self._residency.residents.get(parent.execution_id)
+        if current is None:
+            return parent.state.over
+        step = current.state.steps.get(asked.step)
+        return current.state.over or step is None or step.child_id != asked.child_id
+
+    async def _deployed(self, agent: str) -> str:
+        found = await self._catalog.deployed(agent)
+        if not found:
+            raise ExecutionError(
+                "E0412",
+                f"No deployed agent has the name {agent!r}",
+                fix="Deploy it first (`perdure.deploy(agent)`), then start this again.",
+            )
+        return found[0].plan_hash
+
+    def _refuse(self, parent: Resident, asked: ev.ChildRequested, error: PerdureError) -> None:
+        """It cannot begin: the parent hears of it as of a child that has failed."""
+        info = ev.ErrorInfo(error.code, error.what, error.where, error.why, error.fix)
+        item = inp.ChildEnded(asked.step, asked.child_id, "failed", usage=Usage(), error=info)
+        self._residency.deliver(parent.execution_id, item)
+
+    async def _cancel(self, child_id: str, reason: str) -> None:
+        starting = self._starting.get(child_id)
+        if starting is not None and starting is not asyncio.current_task():
+            await asyncio.wait([starting])
+        while True:
+            try:
+                await self._residency.settle(child_id, inp.Cancel("perdure", reason))
+            except JournalError as error:
+                if error.code not in STORAGE_DOWN:
+                    _log.error("child_not_cancelled", execution=child_id, code=error.code, error=error.what)
+                    return
+                await asyncio.sleep(_RETRY_S)
+            except PerdureError:
+                return  # it was never begun (E0401), or has ended by itself (E0402)
+            else:
+                return
+
+    # After a restart -----------------------------------------------------------------------------------
+
+    def take_up(self, parent_id: str, step: str, child_id: str) -> None:
+        """See what became of a child that was open when the server stopped."""
+        self._spawn(self._look(parent_id, step, child_id))
+
+    async def _look(self, parent_id: str, step: str, child_id: str) -> None:
+        row = await self._journal.load(child_id)
+        if row is None:  # it was never begun: the parent's state asks for it again
+            self._residency.deliver(parent_id, inp.Recover("the server was restarted"))
+        else:
+            await self._take_up(row, parent_id, step)
+
+    async def _take_up(self, row: StoredExecution, parent_id: str, step: str) -> None:
+        if row.status not in TERMINAL_STATUSES:
+            return  # it goes on by itself, and its end will be heard of
+        last = (await self._journal.events(row.execution_id, row.last_seq - 1, 1))[-1].event
+        item = _ended(step, row.execution_id, decode_state(row.state).usage, last)
+        self._residency.deliver(parent_id, item)
+
+    async def take_up_orphans(self) -> None:
+        """Cancel what still runs although its parent has ended (E9)."""
+        for child_id in await self._journal.orphans():
+            self._spawn(self._cancel(child_id, "its parent has ended"))
+
+    # ---------------------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except PerdureError as error:
+            _log.error("child_fault", code=error.code, error=error.what)
+
+    async def close(self) -> None:
+        """Stop what is under way; a restart makes it good."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _ended(step: str, child_id: str, usage: Usage, last: ev.AnyEvent) -> inp.ChildEnded:
+    if isinstance(last, ev.ExecutionCompleted):
+        return inp.ChildEnded(
+            step,
+            child_id,
+            "completed",
+            usage,
+            output=last.output,
+            finish_reason=last.finish_reason,
+            handover=last.handover,
+        )
+    if isinstance(last, ev.ExecutionFailed):
+        return inp.ChildEnded(step, child_id, "failed", usage, error=last.error)
+    by, reason = (last.by, last.reason) if isinstance(last, ev.ExecutionCancelled) else ("", "")
+    error = ev.ErrorInfo("E0406", "The execution was cancelled", where=f"by {by}", why=reason)
+    return inp.ChildEnded(step, child_id, "cancelled", usage, error=error)
+
+
+def _title(message: Message) -> str:
+    return " ".join(message.text.split())[:_TITLE_LENGTH]
