@@ -8,6 +8,7 @@ agent is compiled once.
 """
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -20,6 +21,11 @@ _LIMIT = 256
 _cache: dict[int, tuple[dict[str, Any], Draft202012Validator]] = {}
 _NO_REMOTE: Registry[Any] = Registry()
 _MAX_PROBLEMS = 10
+# Keywords that look at the type, the size and the names of a value, and not at the values in it.
+_ABOUT_THE_OUTSIDE = frozenset({
+    "type", "required", "additionalProperties", "minProperties", "maxProperties", "minItems", "maxItems",
+    "propertyNames", "dependentRequired",
+})  # fmt: skip
 _ENCODER = msgspec.json.Encoder()
 # What the checker raises when a schema or a value is beyond it.
 _UNCHECKABLE = (Unresolvable, UnknownType, re.error, ArithmeticError, TypeError, ValueError, RecursionError)
@@ -34,13 +40,23 @@ def _validator(schema: dict[str, Any]) -> Draft202012Validator:
     return entry[1]
 
 
-def problems(schema: dict[str, Any], value: Any) -> tuple[str, ...]:
-    """What is wrong with *value*, one sentence each; empty when it fits. At most ten."""
+def problems(
+    schema: dict[str, Any], value: Any, unknown: Collection[tuple[str | int, ...]] = ()
+) -> tuple[str, ...]:
+    """What is wrong with *value*, one sentence each; empty when it fits. At most ten.
+
+    Args:
+        schema: a JSON Schema; an empty one fits everything.
+        value: the JSON value.
+        unknown: places in *value* whose values are not known yet: what depends on them is not judged.
+    """
     if not schema:
         return ()
     found: list[str] = []
     try:
         for error in _validator(schema).iter_errors(value):
+            if unknown and _depends(tuple(error.absolute_path), str(error.validator), unknown):
+                continue
             where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.absolute_path)
             found.append(f"{where.lstrip('.')}: {error.message}"[:500] if where else error.message[:500])
             if len(found) >= _MAX_PROBLEMS:
@@ -48,6 +64,14 @@ def problems(schema: dict[str, Any], value: Any) -> tuple[str, ...]:
     except _UNCHECKABLE as error:
         found.append(f"it cannot be checked against its schema ({type(error).__name__}: {error})"[:500])
     return tuple(found)
+
+
+def _depends(path: tuple[str | int, ...], keyword: str, unknown: Collection[tuple[str | int, ...]]) -> bool:
+    """Whether an error at *path* may come from one of the unknown values: from one above or one below it."""
+    return any(
+        path[: len(place)] == place or (place[: len(path)] == path and keyword not in _ABOUT_THE_OUTSIDE)
+        for place in unknown
+    )
 
 
 def not_storable(value: Any) -> str | None:
