@@ -84,16 +84,18 @@ class Guardrail:
         DefinitionError: E0101 neither a function nor a name; E0104 the name; E0106 an option.
     """
 
+    func: Callable[..., Any] | None
+
     def __init__(
         self,
-        func: Callable[..., Any] | None = None,
+        func: "Callable[..., Any] | Guardrail | None" = None,
         position: Position | str = Position.OUTPUT,
         on_fail: OnFail | str = OnFail.RETRY,
         name: str | None = None,
         max_retries: int = 3,
     ) -> None:
         if isinstance(func, Guardrail):
-            func, name = func.func, name or func.name
+            name, func = name or func.name, func.func
         if func is None and name is None:
             raise DefinitionError(
                 "E0101",
@@ -104,10 +106,11 @@ class Guardrail:
         if func is not None and not callable(func):
             raise invalid_option("func", func, "a function", "guardrail")
         self.func = func
-        self._set(name or getattr(func, "__name__", ""), position, on_fail, max_retries)
+        own = getattr(func, "__name__", "")
+        self._set(own if name is None else name, position, on_fail, max_retries)
         if func is not None:
             self.where = f"guardrail {self.name!r} ({place_of(func)})"
-            self.__doc__ = getattr(func, "__doc__", None) or type(self).__doc__
+            self.__doc__ = func.__doc__
 
     def _set(self, name: str, position: Position | str, on_fail: OnFail | str, max_retries: int) -> None:
         self.name = check_name(name, "guardrail", "guardrail")
@@ -182,7 +185,7 @@ class RegexGuardrail(Guardrail):
     ) -> None:
         self.func = None
         self._set(name, position, on_fail, max_retries)
-        given = [patterns] if isinstance(patterns, str) else patterns
+        given: Any = [patterns] if isinstance(patterns, str) else patterns
         if not isinstance(given, Sequence) or not 1 <= len(given) <= MAX_PATTERNS:
             raise invalid_option("patterns", patterns, f"1 to {MAX_PATTERNS} patterns", self.where)
         self.patterns = tuple(some_text("patterns", p, self.where) for p in given)

@@ -21,7 +21,7 @@ CODES: dict[str, tuple[str, int, str]] = {
     # E01xx definitions
     "E0101": ("invalid_definition", 400, "The definition is not valid"),
     "E0102": ("newer_definition", 400, "The definition was written by a newer version"),
-    "E0103": ("duplicate_tool", 400, "Two tools have the same name"),
+    "E0103": ("duplicate_tool", 400, "Two tools or agents have the same name"),
     "E0104": ("invalid_name", 400, "A name has characters that are not allowed"),
     "E0105": ("unsupported_type", 400, "A type hint has no JSON Schema"),
     "E0106": ("invalid_option", 400, "An option has a value outside its range"),
@@ -51,6 +51,7 @@ CODES: dict[str, tuple[str, int, str]] = {
     "E0310": ("result_too_large", 413, "The tool's result is larger than the limit"),
     "E0311": ("invalid_task_token", 403, "The task token is not the one of this attempt"),
     "E0312": ("no_worker", 503, "No worker serves this tool"),
+    "E0313": ("invalid_answer", 500, "A function returned what it may not"),
     # E04xx executions
     "E0401": ("execution_not_found", 404, "No execution has this id"),
     "E0402": ("execution_over", 409, "The execution has ended"),
