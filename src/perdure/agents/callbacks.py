@@ -11,8 +11,8 @@ the execution: a redaction that is skipped in silence would be worse. Methods ma
 out arguments that they do not need, and may take a `ToolContext` by annotation.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeAlias
 
 from perdure.agents.checks import invalid_option
 from perdure.core.definition import HOOKS, HookName
@@ -29,40 +29,42 @@ METHODS: dict[HookName, tuple[str, str, type | None]] = {
 }
 
 
+Changes: TypeAlias = dict[str, Any] | None | Awaitable[dict[str, Any] | None]
+
+
 class CallbackHandler:
     """Override what you need; what is not overridden costs nothing, not even a task.
 
-    A method returns None to change nothing, or a dict with the one key that it may change. With several handlers
-    each sees what the one before made of it.
+    All values come by keyword. A method returns None to change nothing, or a dict with the one key that it may
+    change. With several handlers each sees what the one before made of it. (The parameters below are as loose as they
+    are so that type checkers take a method with exactly the parameters that you need.)
     """
 
-    def on_agent_start(self, *, input: str, **more: Any) -> dict[str, Any] | None:  # noqa: A002 - the key's own name
-        """Before the first turn. *input*: what the agent was asked. May return `{"input": str}`."""
+    def on_agent_start(self, *args: Any, **values: Any) -> Changes:
+        """Before the first turn. Values: `input`, what the agent was asked. May return `{"input": str}`."""
 
-    def on_agent_end(self, *, output: Any, **more: Any) -> dict[str, Any] | None:
-        """After the last turn. *output*: the answer, text or JSON; *input*. May return `{"output": ...}`."""
+    def on_agent_end(self, *args: Any, **values: Any) -> Changes:
+        """After the last turn. Values: `output`, the answer (text or JSON); `input`. May return `{"output": ...}`."""
 
-    def on_model_start(self, *, turn: int, instructions: str, **more: Any) -> dict[str, Any] | None:
+    def on_model_start(self, *args: Any, **values: Any) -> Changes:
         """Before each model call.
 
-        *turn* counts from 1; *messages* is the conversation; *instructions* is what handlers before this one added, ""
-        at first. May return `{"instructions": str}`: text that stands after the agent's own, for this call alone.
+        Values: `turn`, from 1; `messages`, the conversation; `instructions`, what handlers before this one made, "" at
+        first. May return `{"instructions": str}`: text that stands after the agent's own, for this call alone.
         """
 
-    def on_model_end(self, *, turn: int, text: str, **more: Any) -> dict[str, Any] | None:
+    def on_model_end(self, *args: Any, **values: Any) -> Changes:
         """After each model call.
 
-        *text* is what the model said, *tool_calls* what it asked for: `[{"id", "name", "arguments"}]`. May return
-        `{"text": str}`, in place of an answer's text.
+        Values: `turn`; `text`, what the model said; `tool_calls`, what it asked for: `[{"id", "name", "arguments"}]`.
+        May return `{"text": str}`, in place of an answer's text.
         """
 
-    def on_tool_start(self, *, tool: str, arguments: dict[str, Any], **more: Any) -> dict[str, Any] | None:
-        """Before each tool call. *tool*: its name; *call_id*. May return `{"arguments": {...}}`."""
+    def on_tool_start(self, *args: Any, **values: Any) -> Changes:
+        """Before each tool call. Values: `tool`, its name; `call_id`; `arguments`. May return `{"arguments": {...}}`."""
 
-    def on_tool_end(
-        self, *, tool: str, arguments: dict[str, Any], result: Any, **more: Any
-    ) -> dict[str, Any] | None:
-        """After each tool call that succeeded. *call_id* too. May return `{"result": ...}`."""
+    def on_tool_end(self, *args: Any, **values: Any) -> Changes:
+        """After each tool call that succeeded. Values: `tool`, `call_id`, `arguments`, `result`. May return `{"result": ...}`."""
 
 
 def checked_callbacks(given: Any, where: str) -> tuple[CallbackHandler, ...]:
