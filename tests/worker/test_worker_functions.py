@@ -13,7 +13,6 @@ from perdure.agents.context import ToolContext
 from perdure.agents.guardrails import Guardrail, GuardrailResult
 from perdure.agents.tools import tool
 from perdure.client.api import ApiClient
-from perdure.client.inprocess import InProcessTransport
 from perdure.clock import SystemClock
 from perdure.wire.types import ResultRecord
 from perdure.worker.attempt import Attempt
@@ -63,7 +62,7 @@ def test_queues_are_named_by_agent_and_function():
 async def test_a_worker_gives_each_agent_its_own():
     """A tool that two agents have finds the metadata and dependencies of the one that asked."""
     server = FakeServer()
-    api = ApiClient(InProcessTransport(server.app, asyncio.get_running_loop()))
+    api = ApiClient(server.transport(), SystemClock())
     first = member("first", tools=[search], metadata={"n": 1}, dependencies={"db": 1})
     pipeline = first >> member("second", tools=[search])
     worker = Worker(api, {}, SystemClock(), dependencies={"db": 0, "mail": 2})

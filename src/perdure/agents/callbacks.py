@@ -29,7 +29,7 @@ METHODS: dict[HookName, tuple[str, str, type | None]] = {
 }
 
 
-Changes: TypeAlias = dict[str, Any] | None | Awaitable[dict[str, Any] | None]
+Changes: TypeAlias = dict[str, Any] | Awaitable[dict[str, Any] | None] | None
 
 
 class CallbackHandler:

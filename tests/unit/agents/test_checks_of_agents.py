@@ -109,6 +109,7 @@ def test_guardrails_of_the_server_as_data():
     assert model.definition() == GuardrailDefinition(
         "l", "llm", model="mock/echo", base_url="http://localhost:1", policy="Be kind.", max_tokens=9
     )
+    assert LLMGuardrail("mock/echo", "Be kind.").definition().max_tokens is None
     assert (regex.func, regex.external, model.func, model.external) == (None, False, None, False)
 
 
@@ -144,6 +145,7 @@ def test_wrong_handoffs_and_gates_are_refused():
     refused("E0106", OnToolResult, "a", "t", "")
     refused("E0106", OnCondition, "a", "yes")
     refused("E0106", TextGate, "")
+    assert OnToolResult("a", "search").condition_data.contains is None
     assert gate_data(None) is None
     assert gate_data(len) == FunctionGate()
     assert repr(TextGate("x")) == "TextGate('x', case_sensitive=True)"

@@ -214,11 +214,31 @@ def test_instructions_are_asked_for_with_the_context():
     assert "@instructions" not in functions_of(Agent("a", MODEL, lambda: "x", [search]))["a"]
 
 
+def test_the_context_is_found_by_its_name_too():
+    """An annotation that cannot be resolved here counts by what it says; a function of C gets one value."""
+
+    def written(text: "Unknown", about: "far.ToolContext | None" = None) -> str:  # noqa: F821
+        assert about is CONTEXT
+        return text
+
+    def by_place(context, /, *texts) -> str:
+        return f"{context.agent_name}{len(texts)}"
+
+    agent = Agent("a", MODEL, written)
+    assert answer(agent, "@instructions", {"input": "hi"}) == {"instructions": "hi"}
+    assert answer(Agent("a", MODEL, by_place), "@instructions", {"input": "hi"}) == {"instructions": "a1"}
+    known = {"a": True}.__getitem__
+    assert answer(Agent("a", MODEL, guardrails=[Guardrail(known, name="g")]), "@guard.g", {"content": "a"})[
+        "passed"
+    ]
+    assert answer(team({"p": "a"}.get), "@router", {"prompt": "p"}) == {"agent": "a"}
+
+
 class Upper(CallbackHandler):
     """Changes everything that may be changed."""
 
-    def on_agent_start(self, *, input: str, **more: Any) -> dict[str, Any]:
-        return {"input": input.upper()}
+    def on_agent_start(self, **values: Any) -> dict[str, Any]:
+        return {"input": values["input"].upper()}
 
     def on_agent_end(self, output: Any) -> dict[str, Any]:
         return {"output": [output]}

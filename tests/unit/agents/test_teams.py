@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import msgspec
 import pytest
 
 from perdure.agents.agent import Agent
@@ -19,6 +20,7 @@ from perdure.agents.team_tools import agent_tool
 from perdure.agents.template import PromptTemplate
 from perdure.agents.termination import MaxMessageTermination
 from perdure.agents.tools import tool
+from perdure.compiler.decode import decode_definition
 from perdure.core import conditions
 from perdure.core.definition import AgentDefinition, BudgetDefinition, MemoryDefinition, PrefilledCall
 from perdure.core.errors import PerdureError
@@ -116,6 +118,7 @@ def test_options_have_their_types():
         "fallback_max_turns": 0,
     }.items():  # fmt: skip
         assert name in refused("E0106", "t", MODEL, **{name: value}).what
+    refused("E0106", "t", MODEL, tools=[search], required_tools=[1])
     refused("E0101", "t", MODEL, callbacks=[CallbackHandler])
     refused("E0101", "t", MODEL, guardrails=[len])
     refused("E0101", "t", MODEL, stop_when="now")
@@ -197,6 +200,7 @@ def test_a_definition_says_everything_of_a_team():
         budget=BudgetDefinition(max_tokens=10),
         description="A team.",
     )
+    assert decode_definition(msgspec.json.encode(made)) == made
     assert [t.name for t in made.tools] == ["search"]
     assert [g.name for g in made.guardrails] == ["no_secret"]
 
@@ -341,12 +345,17 @@ def test_a_function_is_an_agent():
     def nothing():
         return None
 
+    @agent(model=MODEL)
+    def asked(context):
+        """Not the instructions: the function takes a context."""
+
     assert (plain.name, agent_definition(Agent("t", MODEL, agents=[plain])).agents[0].instructions) == (
         "plain",
         "You are plain.",
     )
     made = agent_definition(returning)
     assert (made.name, made.instructions, made.max_turns) == ("other", "Be.", 3)
+    assert agent_definition(asked).instructions_function
     with pytest.raises(PerdureError, match="returned a NoneType"):
         agent_definition(agent(model=MODEL)(nothing))
     with pytest.raises(PerdureError) as caught:
