@@ -26,7 +26,7 @@ def accept_all(draft: Draft, message: Message) -> None:
         if handing is None:
             accept(draft, step, call)
         elif call is not handing:
-            error = ev.ErrorInfo("E0313", "The call was not run: the agent handed over in the same answer")
+            error = ev.ErrorInfo("E0315", "The call was not run: the agent handed over in the same answer")
             draft.record(ev.ToolRefused(step, call.call_id, call.tool, error))
     if handing is not None:
         target = draft.scope.plan.tools[handing.tool].agent
