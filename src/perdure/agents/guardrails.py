@@ -121,10 +121,6 @@ class Guardrail:
         self.position = Position(position)
         self.on_fail = OnFail(on_fail)
         self.max_retries = max_retries
-        if self.position is Position.INPUT and self.on_fail is OnFail.HUMAN:
-            raise invalid_option(
-                "on_fail", "human", "retry, raise or fix for a check of the input", self.where
-            )
 
     @property
     def external(self) -> bool:
@@ -163,7 +159,7 @@ class RegexGuardrail(Guardrail):
         patterns: one or more, in RE2 syntax (no look-around and no back-references: time is linear).
         mode: `block`: fails when one is found; `allow`: fails when none is.
         position: see `Guardrail`.
-        on_fail: see `Guardrail`; `fix` puts *message* in the place.
+        on_fail: see `Guardrail`; `fix` redacts what was found, and in mode `allow` puts *message* in the place.
         name: of the guardrail.
         message: what the model or the caller is told.
         max_retries: see `Guardrail`.
@@ -192,7 +188,7 @@ class RegexGuardrail(Guardrail):
         check_choice("mode", mode, ("block", "allow"), self.where)
         self.mode = mode
         self.message = "" if message is None else some_text("message", message, self.where)
-        if self.on_fail is OnFail.FIX and not self.message:
+        if self.on_fail is OnFail.FIX and mode == "allow" and not self.message:
             raise invalid_option("message", message, "the text that takes the place, for `fix`", self.where)
 
     @property

@@ -70,6 +70,8 @@ def decide(draft: Draft, subject: str, number: int, guard: GuardrailDefinition, 
         draft.record(ev.GuardDecided(subject, guard.name, passed=True))
         return True
     message = said.message or guard.message or f"the guardrail {guard.name} did not pass it"
+    if said.fixed is None and guard.kind == "regex" and guard.message:
+        said = GuardVerdict(said.passed, said.message, guard.message)
     action = _action(draft, subject, guard, said)
     draft.record(ev.GuardDecided(subject, guard.name, passed=False, action=action, message=message))
     if action == "fix":

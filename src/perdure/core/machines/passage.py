@@ -54,7 +54,7 @@ def _arguments(draft: Draft, subject: str, function: str) -> dict[str, Any]:
     if function in ("@before_agent", "@instructions"):
         return {"input": joints.as_text(value)}
     if function == "@after_agent":
-        return {"output": value}
+        return {"input": draft.scope.transcript.given.text, "output": value}
     turn = draft.state.turn + (1 if function == "@before_model" else 0)
     if function == "@before_model":
         return {"turn": turn, "messages": draft.scope.transcript.listed()}
@@ -63,10 +63,12 @@ def _arguments(draft: Draft, subject: str, function: str) -> dict[str, Any]:
         calls = answer.message.tool_calls if answer is not None else ()
         listed = [{"tool": c.tool, "arguments": c.arguments} for c in calls]
         return {"turn": turn, "text": value, "tool_calls": listed}
-    tool, arguments = joints.called(draft, joints.call_step(subject))
+    step = joints.call_step(subject)
+    tool, arguments = joints.called(draft, step)
+    told = {"tool": tool, "call_id": joints.call_id(draft, step)}
     if function == "@before_tool":
-        return {"tool": tool, "arguments": value}
-    return {"tool": tool, "arguments": arguments, "result": value}
+        return {**told, "arguments": value}
+    return {**told, "arguments": arguments, "result": value}
 
 
 def function_ended(draft: Draft, step: str, function: str, result: Any) -> None:
