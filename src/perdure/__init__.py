@@ -11,7 +11,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from perdure.agents.agent import Agent as Agent
+    from perdure.agents.budget import Budget as Budget
+    from perdure.agents.callbacks import CallbackHandler as CallbackHandler
+    from perdure.agents.compose import agent as agent
+    from perdure.agents.compose import plan_execute as plan_execute
+    from perdure.agents.compose import scatter_gather as scatter_gather
     from perdure.agents.context import ToolContext as ToolContext
+    from perdure.agents.guardrails import Guardrail as Guardrail
+    from perdure.agents.guardrails import GuardrailResult as GuardrailResult
+    from perdure.agents.guardrails import LLMGuardrail as LLMGuardrail
+    from perdure.agents.guardrails import OnFail as OnFail
+    from perdure.agents.guardrails import Position as Position
+    from perdure.agents.guardrails import RegexGuardrail as RegexGuardrail
+    from perdure.agents.guardrails import guardrail as guardrail
+    from perdure.agents.handoffs import HandoffCondition as HandoffCondition
+    from perdure.agents.handoffs import OnCondition as OnCondition
+    from perdure.agents.handoffs import OnTextMention as OnTextMention
+    from perdure.agents.handoffs import OnToolResult as OnToolResult
+    from perdure.agents.handoffs import TextGate as TextGate
+    from perdure.agents.memory import ConversationMemory as ConversationMemory
+    from perdure.agents.plan_steps import Action as Action
+    from perdure.agents.plan_steps import Context as Context
+    from perdure.agents.plan_steps import Generate as Generate
+    from perdure.agents.plan_steps import Op as Op
+    from perdure.agents.plan_steps import Plan as Plan
+    from perdure.agents.plan_steps import Ref as Ref
+    from perdure.agents.plan_steps import Step as Step
+    from perdure.agents.plan_steps import Validation as Validation
     from perdure.agents.results import AgentEvent as AgentEvent
     from perdure.agents.results import AgentResult as AgentResult
     from perdure.agents.results import AgentStatus as AgentStatus
@@ -19,6 +45,17 @@ if TYPE_CHECKING:
     from perdure.agents.results import FinishReason as FinishReason
     from perdure.agents.results import Status as Status
     from perdure.agents.results import TokenUsage as TokenUsage
+    from perdure.agents.strategy import Strategy as Strategy
+    from perdure.agents.team_tools import agent_tool as agent_tool
+    from perdure.agents.team_tools import human_tool as human_tool
+    from perdure.agents.team_tools import wait_for_message_tool as wait_for_message_tool
+    from perdure.agents.template import PromptTemplate as PromptTemplate
+    from perdure.agents.termination import MaxMessageTermination as MaxMessageTermination
+    from perdure.agents.termination import StopMessageTermination as StopMessageTermination
+    from perdure.agents.termination import TerminationCondition as TerminationCondition
+    from perdure.agents.termination import TextMentionTermination as TextMentionTermination
+    from perdure.agents.termination import TokenUsageTermination as TokenUsageTermination
+    from perdure.agents.tools import PrefillToolCall as PrefillToolCall
     from perdure.agents.tools import ToolDef as ToolDef
     from perdure.agents.tools import tool as tool
     from perdure.client.functions import configure as configure
@@ -54,6 +91,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Action",
     "Agent",
     "AgentEvent",
     "AgentHandle",
@@ -62,29 +100,64 @@ __all__ = [
     "AgentStatus",
     "AgentStream",
     "ApiError",
+    "Budget",
+    "CallbackHandler",
     "ClientError",
+    "Context",
+    "ConversationMemory",
     "DefinitionError",
     "Deployment",
     "EventType",
     "ExecutionError",
     "FinishReason",
+    "Generate",
+    "Guardrail",
+    "GuardrailResult",
+    "HandoffCondition",
     "JournalError",
+    "LLMGuardrail",
+    "MaxMessageTermination",
     "ModelError",
+    "OnCondition",
+    "OnFail",
+    "OnTextMention",
+    "OnToolResult",
+    "Op",
     "PerdureError",
+    "Plan",
+    "Position",
+    "PrefillToolCall",
+    "PromptTemplate",
+    "Ref",
+    "RegexGuardrail",
     "Status",
+    "Step",
+    "StopMessageTermination",
+    "Strategy",
+    "TerminationCondition",
+    "TextGate",
+    "TextMentionTermination",
     "TokenUsage",
+    "TokenUsageTermination",
     "ToolContext",
     "ToolDef",
     "ToolError",
+    "Validation",
+    "agent",
+    "agent_tool",
     "configure",
     "deploy",
     "deploy_async",
+    "guardrail",
+    "human_tool",
     "plan",
     "plan_async",
+    "plan_execute",
     "resume",
     "resume_async",
     "run",
     "run_async",
+    "scatter_gather",
     "serve",
     "serve_async",
     "shutdown",
@@ -94,28 +167,59 @@ __all__ = [
     "stream",
     "stream_async",
     "tool",
+    "wait_for_message_tool",
 ]
 
 # module -> the public names behind it
 _DOORS: dict[str, tuple[str, ...]] = {
     "perdure.agents.agent": ("Agent",),
+    "perdure.agents.budget": ("Budget",),
+    "perdure.agents.callbacks": ("CallbackHandler",),
+    "perdure.agents.compose": ("agent", "plan_execute", "scatter_gather"),
     "perdure.agents.context": ("ToolContext",),
-    "perdure.agents.results": (
-        *("AgentEvent", "AgentResult", "AgentStatus"),
-        *("EventType", "FinishReason", "Status", "TokenUsage"),
+    "perdure.agents.guardrails": (
+        *("Guardrail", "GuardrailResult", "LLMGuardrail", "OnFail", "Position"),
+        *("RegexGuardrail", "guardrail"),
     ),
-    "perdure.agents.tools": ("ToolDef", "tool"),
+    "perdure.agents.handoffs": (
+        "HandoffCondition",
+        "OnCondition",
+        "OnTextMention",
+        "OnToolResult",
+        "TextGate",
+    ),
+    "perdure.agents.memory": ("ConversationMemory",),
+    "perdure.agents.plan_steps": (
+        *("Action", "Context", "Generate", "Op", "Plan"),
+        *("Ref", "Step", "Validation"),
+    ),
+    "perdure.agents.results": (
+        *("AgentEvent", "AgentResult", "AgentStatus", "EventType", "FinishReason"),
+        *("Status", "TokenUsage"),
+    ),
+    "perdure.agents.strategy": ("Strategy",),
+    "perdure.agents.team_tools": ("agent_tool", "human_tool", "wait_for_message_tool"),
+    "perdure.agents.template": ("PromptTemplate",),
+    "perdure.agents.termination": (
+        "MaxMessageTermination",
+        "StopMessageTermination",
+        "TerminationCondition",
+        "TextMentionTermination",
+        "TokenUsageTermination",
+    ),
+    "perdure.agents.tools": ("PrefillToolCall", "ToolDef", "tool"),
     "perdure.client.functions": (
-        *("configure", "deploy", "deploy_async", "plan", "plan_async", "resume", "resume_async"),
-        *("run", "run_async", "serve", "serve_async", "shutdown", "shutdown_async"),
-        *("start", "start_async", "stream", "stream_async"),
+        *("configure", "deploy", "deploy_async", "plan", "plan_async"),
+        *("resume", "resume_async", "run", "run_async", "serve"),
+        *("serve_async", "shutdown", "shutdown_async", "start", "start_async"),
+        *("stream", "stream_async"),
     ),
     "perdure.client.handle": ("AgentHandle",),
     "perdure.client.runtime": ("AgentRuntime", "Deployment"),
     "perdure.client.stream": ("AgentStream",),
     "perdure.core.errors": (
-        *("ApiError", "ClientError", "DefinitionError", "ExecutionError"),
-        *("JournalError", "ModelError", "PerdureError", "ToolError"),
+        *("ApiError", "ClientError", "DefinitionError", "ExecutionError", "JournalError"),
+        *("ModelError", "PerdureError", "ToolError"),
     ),
 }
 _HOMES = {name: module for module, names in _DOORS.items() for name in names}

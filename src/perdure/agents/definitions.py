@@ -1,54 +1,143 @@
-"""From an agent to its definition: plain data for the server, and the functions that stay here for the worker."""
+"""From an agent to its definition: plain data for the server. What is inherited is resolved here.
 
+A sub-agent without a model has that of its team, with the address and the settings that belong to the model. The
+functions stay in this process: see `perdure.agents.functions`.
+"""
+
+from dataclasses import dataclass
 from typing import Any
 
 from perdure.agents.agent import Agent
+from perdure.agents.callbacks import hooks_of
+from perdure.agents.handoffs import gate_data
+from perdure.agents.strategy import Strategy
+from perdure.agents.template import PromptTemplate
 from perdure.agents.tools import BACKOFFS, ToolDef
-from perdure.core.definition import AgentDefinition, RetryPolicy, ToolDefinition
+from perdure.core.definition import AgentDefinition, PrefilledCall, RetryPolicy, ToolDefinition
 from perdure.core.errors import DefinitionError
 
 _LONGEST_WAIT_MS = 60_000
+_SUMS_UP = {Strategy.HANDOFF, Strategy.ROUTER, Strategy.PARALLEL, Strategy.SWARM}
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A model as sub-agents inherit it."""
+
+    name: str
+    base_url: str | None
+    settings: dict[str, Any]
 
 
 def agent_definition(agent: Agent) -> AgentDefinition:
-    """The agent as data. Instructions that are a function are asked for now.
+    """The agent as data, with all agents below it. Instructions that are a function without parameters are asked for now.
 
     Raises:
-        DefinitionError: E0101 the instructions function failed, or did not return a text; E0107 the agent has no
-            model.
+        DefinitionError: E0101 an instructions function failed, or did not return a text; E0107 an agent has no
+            model and none to inherit.
     """
-    if not agent.model:
-        raise DefinitionError(
-            "E0107",
-            f"The agent {agent.name!r} has no model",
-            where=agent.where,
-            fix='Give one: Agent(name, model="provider/model").',
-        )
-    return AgentDefinition(
-        name=agent.name,
-        model=agent.model,
-        base_url=agent.base_url,
-        instructions=_instructions(agent),
-        tools=tuple(tool_definition(t) for t in agent.tools),
-        output=agent.output,
-        max_turns=agent.max_turns,
-        max_tokens=agent.max_tokens,
-        temperature=agent.temperature,
-        reasoning_effort=agent.reasoning_effort,
-        thinking_budget_tokens=agent.thinking_budget_tokens,
-        model_settings=agent.model_settings,
-        timeout_ms=_milliseconds(agent.timeout_seconds),
-        metadata=agent.metadata,
-    )
+    if agent.external:
+        raise _without_model(agent)
+    return _definition(agent, None)
 
 
 def tool_definition(tool: ToolDef[..., Any]) -> ToolDefinition:
-    """The tool as data."""
+    """The tool as data.
+
+    Raises:
+        DefinitionError: as `agent_definition`, of a tool that is an agent.
+    """
+    return _tool(tool, None)
+
+
+def tool_functions(agent: Agent) -> dict[str, ToolDef[..., Any]]:
+    """The agent's tools by name, as far as their functions are in this process."""
+    return {tool.name: tool for tool in agent.tools if tool.func is not None}
+
+
+def _definition(agent: Agent, inherited: _Model | None) -> AgentDefinition:
+    if agent.external:
+        return AgentDefinition(agent.name, external=True, description=agent.description)
+    passed_on = _own(agent) or inherited
+    model = passed_on or _of_members(agent)
+    synthesize = _synthesizes(agent)
+    if _needs_model(agent, synthesize=synthesize):
+        if model is None:
+            raise _without_model(agent)
+    elif not agent.model and agent.strategy is not Strategy.PLAN_EXECUTE:
+        model = None  # members inherit it, but the team itself has no use for it
+    return AgentDefinition(
+        name=agent.name,
+        model=model.name if model else "",
+        base_url=agent.base_url or (model.base_url if model else None),
+        model_settings=(model.settings if model else {}) | agent.model_settings,
+        instructions=_instructions(agent),
+        instructions_function=agent.instructions_callee is not None,
+        tools=tuple(_tool(t, passed_on) for t in agent.tools),
+        agents=tuple(_definition(a, passed_on) for a in agent.agents),
+        router=_definition(agent.router, passed_on) if isinstance(agent.router, Agent) else None,
+        planner=_definition(agent.planner, passed_on) if agent.planner else None,
+        fallback=_definition(agent.fallback, passed_on) if agent.fallback else None,
+        synthesize=synthesize,
+        **_plain_fields(agent),
+        **_team_fields(agent),
+        **_check_fields(agent),
+    )
+
+
+def _plain_fields(agent: Agent) -> dict[str, Any]:
+    return {
+        "output": agent.output,
+        "max_turns": agent.max_turns,
+        "max_tokens": agent.max_tokens,
+        "temperature": agent.temperature,
+        "reasoning_effort": agent.reasoning_effort,
+        "thinking_budget_tokens": agent.thinking_budget_tokens,
+        "timeout_ms": _milliseconds(agent.timeout_seconds),
+        "metadata": agent.metadata,
+        "description": agent.description,
+        "introduction": agent.introduction,
+        "include_contents": agent.include_contents,
+        "context_window": agent.context_window_budget,
+        "masked_fields": agent.masked_fields,
+    }
+
+
+def _team_fields(agent: Agent) -> dict[str, Any]:
+    return {
+        "strategy": agent.strategy.value,
+        "router_function": agent.router is not None and not isinstance(agent.router, Agent),
+        "on_child_failure": agent.on_child_failure,
+        "transitions": agent.allowed_transitions,
+        "handoffs": tuple(h.condition_data for h in agent.handoffs),
+        "gate": gate_data(agent.gate),
+        "fallback_max_turns": agent.fallback_max_turns,
+        "planner_context": agent.planner_context,
+        "plan": agent.plan,
+    }
+
+
+def _check_fields(agent: Agent) -> dict[str, Any]:
+    return {
+        "guardrails": tuple(g.definition() for g in agent.guardrails),
+        "memory": agent.memory.definition() if agent.memory else None,
+        "termination": agent.termination.condition if agent.termination else None,
+        "stop_when": agent.stop_when is not None,
+        "required_tools": agent.required_tools,
+        "hooks": hooks_of(agent.callbacks),
+        "prefill": tuple(PrefilledCall(c.tool_name, c.arguments) for c in agent.prefill_tools),
+        "budget": agent.budget.definition() if agent.budget else None,
+    }
+
+
+def _tool(tool: ToolDef[..., Any], inherited: _Model | None) -> ToolDefinition:
     delay_ms = round(tool.retry_delay_seconds * 1000)
     return ToolDefinition(
         name=tool.name,
         description=tool.description,
         input_schema=tool.input_schema,
+        output_schema=tool.output_schema,
+        kind=tool.kind,
         approval_required=tool.approval_required,
         timeout_ms=None if tool.timeout_seconds is None else _milliseconds(tool.timeout_seconds),
         retry=RetryPolicy(
@@ -59,12 +148,50 @@ def tool_definition(tool: ToolDef[..., Any]) -> ToolDefinition:
         ),
         max_calls=tool.max_calls,
         on_unknown=tool.on_unknown,
+        agent=_definition(tool.agent, inherited) if isinstance(tool.agent, Agent) else None,
+        guardrails=tuple(g.definition() for g in tool.guardrails),
+        batch_size=tool.batch_size,
+        blocking=tool.blocking,
     )
 
 
-def tool_functions(agent: Agent) -> dict[str, ToolDef[..., Any]]:
-    """The agent's tools by name, as far as their functions are in this process."""
-    return {tool.name: tool for tool in agent.tools if not tool.external}
+def _own(agent: Agent) -> _Model | None:
+    return _Model(agent.model, agent.base_url, agent.model_choice.settings) if agent.model else None
+
+
+def _of_members(agent: Agent) -> _Model | None:
+    """The model of a team that has none and inherits none: a member's, for the strategies that speak for themselves."""
+    if agent.strategy is Strategy.SWARM:
+        return next((own for a in agent.agents if (own := _own(a))), None)
+    if agent.strategy is Strategy.PLAN_EXECUTE and agent.planner:
+        return _own(agent.planner)
+    return None
+
+
+def _synthesizes(agent: Agent) -> bool:
+    """Whether the team's model sums up; of an agent alone, the default of the format."""
+    if agent.synthesize is not None:
+        return agent.synthesize
+    if not agent.agents:
+        return agent.strategy is not Strategy.PLAN_EXECUTE
+    return agent.strategy is Strategy.HANDOFF or (agent.strategy in _SUMS_UP and bool(agent.model))
+
+
+def _needs_model(agent: Agent, *, synthesize: bool) -> bool:
+    if agent.strategy is Strategy.PLAN_EXECUTE:
+        return False
+    if not agent.agents or agent.strategy in {Strategy.HANDOFF, Strategy.SWARM}:
+        return True
+    return synthesize
+
+
+def _without_model(agent: Agent) -> DefinitionError:
+    return DefinitionError(
+        "E0107",
+        f"The agent {agent.name!r} has no model",
+        where=agent.where,
+        fix='Give one: Agent(name, model="provider/model").',
+    )
 
 
 def _milliseconds(seconds: float) -> int:
@@ -73,10 +200,15 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _instructions(agent: Agent) -> str:
-    if isinstance(agent.instructions, str):
-        return agent.instructions
+    given = agent.instructions
+    if isinstance(given, str):
+        return given
+    if isinstance(given, PromptTemplate):
+        return given.render()
+    if agent.instructions_callee is not None:
+        return ""
     try:
-        text: Any = agent.instructions()
+        text: Any = given()
     except Exception as error:
         raise DefinitionError(
             "E0101",

@@ -191,3 +191,27 @@ def _parameter(raw: inspect.Parameter, hint: Any) -> Parameter:
     elif raw.default is None:
         hint = Optional[hint]  # noqa: UP045 - a value
     return Parameter(raw.name, hint, raw.default)
+
+
+def read_hints(function: Any) -> list[tuple[inspect.Parameter, Any]]:
+    """The parameters of a function that JSON does not fill in, with their types as far as they can be known.
+
+    A hint is `ToolContext` for a parameter that takes the context, `MISSING` for one without a hint or with one that
+    cannot be resolved here. A function without a signature (some of C) counts as one with one parameter.
+    """
+    inner = innermost(function)
+    namespace = {**getattr(inner, "__globals__", {}), **_closure_of(inner)}
+    try:
+        raw_parameters = list(inspect.signature(function).parameters.values())
+    except (ValueError, TypeError):
+        return [(inspect.Parameter("value", inspect.Parameter.POSITIONAL_ONLY), MISSING)]
+    return [(raw, _lenient(raw, namespace)) for raw in raw_parameters]
+
+
+def _lenient(raw: inspect.Parameter, namespace: Mapping[str, Any]) -> Any:
+    try:
+        hint = _resolve(raw, namespace, "")
+    except DefinitionError:
+        # A text that names the type, where the name is imported for type checkers alone.
+        hint = ToolContext if "ToolContext" in str(raw.annotation) else MISSING
+    return ToolContext if hint is MISSING and raw.name == "context" else hint

@@ -8,7 +8,8 @@ stays what it was: calling the `ToolDef` calls it, so it can be tested like any 
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from perdure.agents.checks import (
@@ -20,13 +21,15 @@ from perdure.agents.checks import (
     check_number,
     invalid_option,
 )
+from perdure.agents.context import ToolContext
 from perdure.agents.docstrings import parse_docstring
-from perdure.agents.schema import Parameters, read_parameters
+from perdure.agents.guardrails import Guardrail, checked_guardrails
+from perdure.agents.schema import Parameters, bind_arguments, read_parameters
 from perdure.agents.schema_shape import Schema
 from perdure.agents.signatures import innermost, place_of, visible_locals
-from perdure.agents.values import check_text
+from perdure.agents.values import check_text, to_json_value
 from perdure.core.definition import Backoff, OnUnknown
-from perdure.core.errors import DefinitionError, ToolError
+from perdure.core.errors import DefinitionError, PerdureError, ToolError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,6 +41,20 @@ BACKOFFS: dict[str, Backoff] = {
     "exponential_backoff": "exponential",
 }
 _ON_UNKNOWN: tuple[OnUnknown, ...] = ("retry", "ask", "fail")
+ToolKind = Literal["worker", "agent", "human", "message"]
+
+
+@dataclass(frozen=True)
+class PrefillToolCall:
+    """A call that is made before the model is first asked; made by `ToolDef.call`.
+
+    Attributes:
+        tool_name: the tool, which the agent must have.
+        arguments: JSON.
+    """
+
+    tool_name: str
+    arguments: dict[str, Any]
 
 
 class ToolDef(Generic[P, R]):
@@ -57,6 +74,13 @@ class ToolDef(Generic[P, R]):
         retry_policy: how the wait grows.
         on_unknown: what happens when a worker died in mid-call: `retry` with the same idempotency key, `ask` a
             person, or `fail`.
+        kind: `worker`: a function; `agent`, `human` and `message`: see `agent_tool`, `human_tool`,
+            `wait_for_message_tool`.
+        guardrails: checks on its arguments (position input) and its result (output).
+        output_schema: JSON Schema of the result, where one is known.
+        agent: of the kind `agent`: the agent that is called.
+        batch_size: of the kind `message`: how many messages are taken at most.
+        blocking: of the kind `message`: whether to wait for one.
         where: the tool and its place in the source, for errors.
     """
 
@@ -75,6 +99,12 @@ class ToolDef(Generic[P, R]):
         retry_delay_seconds: float = 2,
         retry_policy: str = "linear_backoff",
         on_unknown: OnUnknown = "retry",
+        kind: ToolKind = "worker",
+        guardrails: Sequence[Guardrail] | None = None,
+        output_schema: Schema | None = None,
+        agent: Any = None,
+        batch_size: int = 1,
+        blocking: bool = True,
         where: str = "",
     ) -> None:
         self.name = name
@@ -90,6 +120,12 @@ class ToolDef(Generic[P, R]):
         self.retry_policy = str(retry_policy).lower()
         self.on_unknown: OnUnknown = on_unknown
         self.where = where or f"tool {name!r}"
+        self.kind: ToolKind = kind
+        self.guardrails = checked_guardrails(guardrails, self.where)
+        self.output_schema = output_schema
+        self.agent = agent
+        self.batch_size = batch_size
+        self.blocking = blocking
         self._check()
         if func is not None:
             functools.update_wrapper(cast("Any", self), func, updated=())
@@ -109,13 +145,14 @@ class ToolDef(Generic[P, R]):
         )
         check_choice("retry_policy", self.retry_policy, tuple(BACKOFFS), self.where)
         check_choice("on_unknown", self.on_unknown, _ON_UNKNOWN, self.where)
+        check_number("batch_size", self.batch_size, 1, MAX_COUNT, where=self.where)
         if not isinstance(self.approval_required, bool):
             raise invalid_option("approval_required", self.approval_required, "True or False", self.where)
 
     @property
     def external(self) -> bool:
         """Whether the function is served by a worker elsewhere."""
-        return self.func is None
+        return self.func is None and self.kind == "worker"
 
     @property
     def is_async(self) -> bool:
@@ -138,6 +175,29 @@ class ToolDef(Generic[P, R]):
                 "E0309", f"The function of the tool {self.name!r} is not in this process", where=self.where
             )
         return self.func(*args, **kwargs)
+
+    def call(self, **arguments: Any) -> PrefillToolCall:
+        """A call that an agent makes before its model is first asked: `Agent(prefill_tools=[now.call(zone="UTC")])`.
+
+        Raises:
+            DefinitionError: E0101 the arguments do not fit.
+        """
+        properties = self.input_schema.get("properties", {})
+        missing = [n for n in self.input_schema.get("required", ()) if n not in arguments]
+        unknown = [n for n in arguments if n not in properties]
+        try:
+            plain = to_json_value(arguments, self.where, root="arguments")
+            if self.parameters is not None:
+                bind_arguments(self, plain, ToolContext())
+            elif missing or unknown:
+                raise ToolError(
+                    "E0305",
+                    f"The arguments do not fit the tool {self.name!r}",
+                    why=f"missing: {missing}, unknown: {unknown}",
+                )
+        except PerdureError as error:
+            raise DefinitionError("E0101", error.what, where=self.where, why=error.why) from error
+        return PrefillToolCall(self.name, plain)
 
     def __get__(self, instance: object, owner: type | None = None) -> "ToolDef[..., R]":
         """The tool of one object, when it was made of a method: `Agent(tools=[shop.lookup])`."""
@@ -172,6 +232,7 @@ def tool(
     retry_policy: RetryPolicyName = ...,
     external: bool = ...,
     on_unknown: OnUnknown = ...,
+    guardrails: Sequence[Guardrail] | None = ...,
 ) -> ToolDef[P, R]: ...
 
 
@@ -189,6 +250,7 @@ def tool(
     retry_policy: RetryPolicyName = ...,
     external: bool = ...,
     on_unknown: OnUnknown = ...,
+    guardrails: Sequence[Guardrail] | None = ...,
 ) -> Callable[[Callable[P, R]], ToolDef[P, R]]: ...
 
 
@@ -205,6 +267,7 @@ def tool(
     retry_policy: RetryPolicyName = "linear_backoff",
     external: bool = False,
     on_unknown: OnUnknown = "retry",
+    guardrails: Sequence[Guardrail] | None = None,
 ) -> ToolDef[P, R] | Callable[[Callable[P, R]], ToolDef[P, R]]:
     """Make a tool of a function: `@tool`, `@tool(approval_required=True)` or `tool(shop.lookup)`.
 
@@ -224,6 +287,7 @@ def tool(
         external: only the signature is meant; a worker elsewhere has the function.
         on_unknown: when the worker died in mid-call: `retry` (with the same idempotency key; after ten lost attempts
             as `fail`), `ask` a person, or `fail` (the model is told that the outcome is unknown).
+        guardrails: checks on the arguments (position input) and the result (output).
 
     Raises:
         DefinitionError: E0101 parameters that JSON cannot fill in; E0104 the name; E0105 a type without a JSON
@@ -237,6 +301,7 @@ def tool(
         "retry_delay_seconds": retry_delay_seconds,
         "retry_policy": retry_policy,
         "on_unknown": on_unknown,
+        "guardrails": guardrails,
     }
     if func is not None:
         around = visible_locals(sys._getframe(1))  # noqa: SLF001 - names that annotations may use

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from perdure.agents.tools import ToolDef
+from perdure.agents.functions import Served
 from perdure.client.api import ApiClient
 from perdure.clock import Clock
 from perdure.worker.worker import Worker
@@ -41,11 +41,14 @@ class Connection:
         return not self._keeper.done() and not self._closing.is_set()
 
     def serve(
-        self, functions: Mapping[str, ToolDef[..., Any]], metadata: Mapping[str, dict[str, Any]] | None = None
+        self,
+        functions: Mapping[str, Served],
+        metadata: Mapping[str, dict[str, Any]] | None = None,
+        dependencies: Mapping[str, dict[str, Any]] | None = None,
     ) -> None:
-        """Run the tasks of these tools (by queue name) in this process from now on; see `Worker.serve`."""
+        """Run the tasks of these functions (by queue name) in this process from now on; see `Worker.serve`."""
         if functions:
-            self.worker.serve(functions, metadata)
+            self.worker.serve(functions, metadata, dependencies)
             self.worker.start()
 
     def request_close(self, grace_s: float) -> None:

@@ -26,7 +26,7 @@ from perdure.client.signals import wait_for_signal
 from perdure.client.stream import AgentStream
 from perdure.core.errors import ClientError, DefinitionError, ExecutionError
 from perdure.wire.types import StartBody
-from perdure.worker.functions import queue_functions
+from perdure.worker.functions import dependencies_of, metadata_of, queue_functions
 
 GRACE_S = 30.0
 
@@ -348,4 +348,4 @@ class AgentRuntime(AsyncRuntime):
 
 
 def _serve(connection: Connection, agent: Agent) -> None:
-    connection.serve(queue_functions(agent), {agent.name: agent.metadata})
+    connection.serve(queue_functions(agent), metadata_of(agent), dependencies_of(agent))

@@ -18,10 +18,17 @@ from perdure.agents.checks import (
     check_number,
     invalid_option,
 )
+from perdure.compiler.guardrails import checked_guards
 from perdure.compiler.schemas import MAX_SCHEMA_BYTES, check_object_schema, check_schema
-from perdure.compiler.teams import Members, lower_team, synthesizes, transfer_tools
+from perdure.compiler.teams import NO_PLACE, Members, Place, lower_team, synthesizes, transfer_tools
 from perdure.compiler.texts import check_texts
-from perdure.core.definition import AgentDefinition, OutputDefinition, RetryPolicy, ToolDefinition
+from perdure.core.definition import (
+    HOOKS,
+    AgentDefinition,
+    OutputDefinition,
+    RetryPolicy,
+    ToolDefinition,
+)
 from perdure.core.errors import DefinitionError
 from perdure.core.ids import canonical_json, content_hash
 from perdure.core.model import ModelRef, ModelSettings, ToolSpec
@@ -38,16 +45,12 @@ NO_ARGUMENTS = {"type": "object", "properties": {}}
 # What a definition can say and this server cannot do yet: refused, because a guardrail that is dropped in silence would
 # be worse than an error.
 NOT_YET = (
-    "handoffs",
     "planner",
     "fallback",
     "fallback_max_turns",
     "planner_context",
     "plan",
-    "guardrails",
     "memory",
-    "hooks",
-    "instructions_function",
     "context_window",
     "prefill",
     "masked_fields",
@@ -65,7 +68,6 @@ ANSWER = {
 }
 NO_MODEL = ModelRef("", "")
 MAX_NESTING = 50
-TOOL_NOT_YET = ("guardrails",)
 
 
 def compile_definition(definition: AgentDefinition) -> Bundle:
@@ -82,7 +84,7 @@ def compile_definition(definition: AgentDefinition) -> Bundle:
     return bundle
 
 
-def _compile(definition: AgentDefinition, depth: int) -> Bundle:
+def _compile(definition: AgentDefinition, depth: int, place: Place = NO_PLACE) -> Bundle:
     check_name(definition.name, "agent", "definition, at $.name")
     where = f"agent {definition.name!r}"
     if depth > MAX_NESTING:
@@ -92,11 +94,14 @@ def _compile(definition: AgentDefinition, depth: int) -> Bundle:
     _check_size("The instructions", definition.instructions.encode(), MAX_INSTRUCTIONS_BYTES, where)
     for name in ("metadata", "model_settings"):
         _check_size(f"The {name}", canonical_json(getattr(definition, name)), MAX_JSON_BYTES, where)
-    members = Members(lambda agent: _compile(agent, depth + 1))
+    members = Members(lambda agent, place: _compile(agent, depth + 1, place))
     team = lower_team(definition, members, where)
     tools = _tool_table(definition.tools, where, members)
-    for tool in transfer_tools(definition, members):
+    for tool in (*transfer_tools(definition, members), *place.tools):
         _add_tool(tools, tool, where)
+    watches = place.watches
+    if team is not None and place.tools:
+        tools = {}  # a team within a swarm asks no model that could hand over
     plan = Plan(
         agent=definition.name,
         definition_hash=content_hash(definition),
@@ -123,6 +128,10 @@ def _compile(definition: AgentDefinition, depth: int) -> Bundle:
         required_tools=_required(definition, tools, where),
         include_contents=definition.include_contents,
         synthesize=synthesizes(definition),
+        watches=watches,
+        guards=checked_guards(definition.guardrails, where),
+        hooks=tuple(h for h in HOOKS if h in definition.hooks),
+        instructions_function=definition.instructions_function,
     )
     return Bundle(plan, members.plans)
 
@@ -145,6 +154,8 @@ def _check_one_of_each_name(bundle: Bundle) -> None:
     """Workers find functions by the agent's name, so that one name cannot mean two agents in one team."""
     known: dict[str, str] = {}
     for plan in bundle.all_plans:
+        if plan.team is not None and plan.team.strategy == "swarm":
+            continue  # it takes part in itself, under its own name
         if known.setdefault(plan.agent, plan.definition_hash) != plan.definition_hash:
             raise DefinitionError(
                 "E0103",
@@ -229,7 +240,6 @@ def _tool_plan(tool: ToolDefinition, where: str, members: Members) -> ToolPlan:
     if tool.max_calls is not None:
         check_number("max_calls", tool.max_calls, 1, MAX_COUNT, where=where)
     _check_retry(tool.retry, where)
-    refuse_unsupported(tool, TOOL_NOT_YET, where)
     if tool.kind == "message":
         raise DefinitionError("E0106", f"This server has no tools of the kind {tool.kind!r} yet", where=where)
     if (tool.agent is not None) != (tool.kind == "agent"):
@@ -249,6 +259,7 @@ def _tool_plan(tool: ToolDefinition, where: str, members: Members) -> ToolPlan:
         on_unknown=tool.on_unknown,
         kind=tool.kind,
         agent=None if tool.agent is None else members.add(tool.agent),
+        guards=checked_guards(tool.guardrails, where),
         answer_schema=(tool.output_schema or ANSWER) if tool.kind == "human" else None,
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from perdure.agents.checks import check_name, invalid_option
+from perdure.core.conditions import OnToolResult
 from perdure.core.definition import AgentDefinition, OutputDefinition
 from perdure.core.errors import DefinitionError
 from perdure.core.ids import content_hash
@@ -17,7 +18,7 @@ from perdure.core.plan import Bundle, Member, Plan, TeamPlan, ToolPlan
 MAX_AGENTS = 1_000
 DONE = "DONE"  # what a router says when nobody is to go on
 _TALKS = frozenset({"round_robin", "random", "manual", "swarm"})  # strategies that are a conversation
-_SYNTHESIZES = frozenset({"handoff", "router", "swarm"})  # by themselves
+_SYNTHESIZES = frozenset({"handoff"})  # by themselves
 NOTE_SCHEMA = {
     "type": "object",
     "properties": {
@@ -26,7 +27,16 @@ NOTE_SCHEMA = {
     "additionalProperties": False,
 }
 
-CompileOne = Callable[[AgentDefinition], Bundle]
+
+class Place(msgspec.Struct, frozen=True):
+    """What an agent's place in a team adds to it: tools to hand over with, results that hand over."""
+
+    tools: tuple[ToolPlan, ...] = ()
+    watches: tuple[OnToolResult, ...] = ()
+
+
+NO_PLACE = Place()
+CompileOne = Callable[[AgentDefinition, Place], Bundle]
 
 
 class Members:
@@ -36,13 +46,13 @@ class Members:
         self.plans: dict[str, Plan] = {}
         self._compile = compile_one
 
-    def add(self, definition: AgentDefinition) -> Member:
+    def add(self, definition: AgentDefinition, place: Place = NO_PLACE) -> Member:
         """Compile an agent, keep its plan and those below it, and give its row in the table."""
         if definition.external:
             check_name(definition.name, "agent", "definition")
             plan_hash = None
         else:
-            bundle = self._compile(definition)
+            bundle = self._compile(definition, place)
             plan_hash = content_hash(bundle.plan)
             self.plans |= bundle.members
             self.plans[plan_hash] = bundle.plan
@@ -61,7 +71,7 @@ def lower_team(definition: AgentDefinition, members: Members, where: str) -> Tea
     _check_fit(definition, where)
     if definition.strategy == "handoff" or not definition.agents:
         return None
-    table = tuple(members.add(agent) for agent in definition.agents)
+    table = _swarm(definition, members) if definition.strategy == "swarm" else _table(definition, members)
     return TeamPlan(
         strategy=definition.strategy,
         members=table,
@@ -72,6 +82,60 @@ def lower_team(definition: AgentDefinition, members: Members, where: str) -> Tea
         transitions=definition.transitions,
         handoffs=definition.handoffs,
     )
+
+
+def _table(definition: AgentDefinition, members: Members) -> tuple[Member, ...]:
+    return tuple(members.add(agent) for agent in definition.agents)
+
+
+def _swarm(definition: AgentDefinition, members: Members) -> tuple[Member, ...]:
+    """The agents of a swarm, each with the tools to hand over to those who may follow it.
+
+    A team with a model and instructions, or tools, of its own takes part itself, and begins.
+    """
+    agents = definition.agents
+    if definition.model and (definition.instructions or definition.tools):
+        own = msgspec.structs.replace(
+            definition,
+            agents=(),
+            strategy="handoff",
+            handoffs=(),
+            transitions={},
+            termination=None,
+            stop_when=False,
+            guardrails=(),
+            hooks=tuple(h for h in definition.hooks if not h.endswith("_agent")),
+            output=None,
+            synthesize=None,
+            max_turns=25,
+            timeout_ms=0,
+        )
+        agents = (own, *agents)
+    return tuple(members.add(agent, _place(definition, agent, agents)) for agent in agents)
+
+
+def _place(definition: AgentDefinition, agent: AgentDefinition, agents: tuple[AgentDefinition, ...]) -> Place:
+    allowed = definition.transitions.get(agent.name)
+    peers = [a for a in agents if a.name != agent.name and (allowed is None or a.name in allowed)]
+    tools = tuple(
+        ToolPlan(
+            ToolSpec(
+                f"transfer_to_{peer.name}",
+                f"Hand the conversation over to {peer.name}: {_purpose(peer)}. You do not speak after it.",
+                NOTE_SCHEMA,
+            ),
+            kind="handover",
+            agent=Member(peer.name),
+        )
+        for peer in peers
+    )
+    names = {peer.name for peer in peers}
+    watches = tuple(h for h in definition.handoffs if isinstance(h, OnToolResult) and h.target in names)
+    return Place(tools, watches)
+
+
+def _purpose(agent: AgentDefinition) -> str:
+    return agent.description or agent.introduction or f"the agent {agent.name}"
 
 
 def synthesizes(definition: AgentDefinition) -> bool:
@@ -88,8 +152,7 @@ def transfer_tools(definition: AgentDefinition, members: Members) -> list[ToolPl
     found = []
     for agent in definition.agents:
         if allowed is None or agent.name in allowed:
-            what = agent.description or agent.introduction or f"the agent {agent.name}"
-            text = f"Hand the conversation to {agent.name}: {what}. You get its answer."
+            text = f"Hand the conversation to {agent.name}: {_purpose(agent)}. You get its answer."
             spec = ToolSpec(f"transfer_to_{agent.name}", text, NOTE_SCHEMA)
             found.append(ToolPlan(spec, kind="transfer", agent=members.add(agent)))
     return found
@@ -109,6 +172,9 @@ def _check_members(definition: AgentDefinition, where: str) -> None:
             )
     if DONE in names:
         raise DefinitionError("E0104", f"No agent can have the name {DONE}", where=where)
+    for target in (handoff.target for handoff in definition.handoffs):
+        if target not in names and target != definition.name:
+            raise invalid_option("handoffs", target, f"names of its agents: {', '.join(names)}", where)
     known = {definition.name, *names}
     for name, followers in definition.transitions.items():
         for unknown in {name, *followers} - known:
@@ -122,14 +188,15 @@ def _check_fit(definition: AgentDefinition, where: str) -> None:
         if strategy != "handoff":
             raise DefinitionError("E0106", f"The strategy {strategy} needs agents", where=where)
         return
-    if strategy in ("swarm", "plan_execute"):
+    if strategy == "plan_execute":
         raise DefinitionError("E0106", f"This server cannot do the strategy {strategy} yet", where=where)
     has_router = definition.router is not None or definition.router_function
     if has_router != (strategy == "router"):
         what = "needs a router" if strategy == "router" else "has no use for a router"
         raise DefinitionError("E0106", f"The strategy {strategy} {what}", where=where)
     unused = {
-        "tools": strategy != "handoff" and bool(definition.tools),
+        "tools": strategy not in ("handoff", "swarm") and bool(definition.tools),
+        "handoffs": strategy != "swarm" and bool(definition.handoffs),
         "required_tools": strategy != "handoff" and bool(definition.required_tools),
         "termination": strategy not in _TALKS
         and strategy != "handoff"

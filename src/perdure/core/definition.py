@@ -182,7 +182,7 @@ class AgentDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
         agents: sub-agents, and `strategy` how they work together.
         router: of the strategy router: the agent that picks; or `router_function`, the function `@router`.
         synthesize: whether the team's own model sums up what its agents said; None: as the strategy does by itself,
-            which is yes for handoff, router and swarm.
+            which is yes for handoff and no for all others.
         on_child_failure: of parallel: `fail` with the first, `skip` it, or `wait` for all and then fail.
         transitions: who may follow whom, by name.
         handoffs: conditions of swarm, in order.

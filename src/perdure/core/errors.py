@@ -21,7 +21,7 @@ CODES: dict[str, tuple[str, int, str]] = {
     # E01xx definitions
     "E0101": ("invalid_definition", 400, "The definition is not valid"),
     "E0102": ("newer_definition", 400, "The definition was written by a newer version"),
-    "E0103": ("duplicate_tool", 400, "Two tools have the same name"),
+    "E0103": ("duplicate_tool", 400, "Two tools or agents have the same name"),
     "E0104": ("invalid_name", 400, "A name has characters that are not allowed"),
     "E0105": ("unsupported_type", 400, "A type hint has no JSON Schema"),
     "E0106": ("invalid_option", 400, "An option has a value outside its range"),
@@ -51,7 +51,9 @@ CODES: dict[str, tuple[str, int, str]] = {
     "E0310": ("result_too_large", 413, "The tool's result is larger than the limit"),
     "E0311": ("invalid_task_token", 403, "The task token is not the one of this attempt"),
     "E0312": ("no_worker", 503, "No worker serves this tool"),
-    "E0313": ("not_run", 409, "The call was not run: the agent handed over"),
+    "E0313": ("invalid_answer", 500, "A function returned what it may not"),
+    "E0314": ("guardrail_blocked", 400, "A guardrail blocked the call"),
+    "E0315": ("not_run", 409, "The call was not run: the agent handed over"),
     # E04xx executions
     "E0401": ("execution_not_found", 404, "No execution has this id"),
     "E0402": ("execution_over", 409, "The execution has ended"),
@@ -74,6 +76,7 @@ CODES: dict[str, tuple[str, int, str]] = {
     "E0419": ("required_tools", 500, "The agent answered without calling a tool that it must call"),
     "E0420": ("too_deep", 400, "Agents call each other too deep"),
     "E0421": ("answer_invalid", 400, "The answer does not fit the question"),
+    "E0422": ("guardrail", 500, "A guardrail stopped the execution"),
     # E05xx storage
     "E0501": ("journal_full", 503, "The disk is full"),
     "E0502": ("journal_locked", 409, "Another server uses this data directory"),

@@ -13,61 +13,82 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
+from perdure.core.event_base import ErrorInfo, Event, Handover, HistoryRef, ParentRef, storable
 from perdure.core.messages import Message
 from perdure.core.model import FinishReason, Usage
+from perdure.core.team_events import (
+    AgentChosen,
+    AnswerProposed,
+    ChildCompleted,
+    ChildFailed,
+    ChildRequested,
+    ChildRole,
+    FunctionRequested,
+    GateDecided,
+    GuardDecided,
+    HandoffDecided,
+    HookEnded,
+    JudgeRequested,
+    Replaced,
+    StopDecided,
+)
+
+__all__ = [
+    "EVENT_VERSION",
+    "TERMINAL",
+    "AgentChosen",
+    "AnswerProposed",
+    "AnswerRefused",
+    "AnyEvent",
+    "ApprovalDecided",
+    "ApprovalKind",
+    "ApprovalRequested",
+    "ChildCompleted",
+    "ChildFailed",
+    "ChildRequested",
+    "ChildRole",
+    "ErrorInfo",
+    "Event",
+    "ExecutionCancelled",
+    "ExecutionCompleted",
+    "ExecutionFailed",
+    "ExecutionPaused",
+    "ExecutionQuarantined",
+    "ExecutionResumed",
+    "ExecutionStarted",
+    "FunctionRequested",
+    "GateDecided",
+    "GuardDecided",
+    "HandoffDecided",
+    "Handover",
+    "HistoryRef",
+    "HookEnded",
+    "JudgeRequested",
+    "ModelCompleted",
+    "ModelFailed",
+    "ModelLost",
+    "ModelRequested",
+    "OutputRejected",
+    "ParentRef",
+    "Recorded",
+    "Replaced",
+    "StopDecided",
+    "TimerFired",
+    "ToolCompleted",
+    "ToolFailed",
+    "ToolLost",
+    "ToolRefused",
+    "ToolRequested",
+    "ToolStarted",
+    "decode",
+    "encode",
+    "kind_of",
+    "storable",
+]
 
 # The version of the events' meaning that a new execution begins under. It is stored in the execution's first event
 # and stays its version for ever: a change of what an old event means is guarded by it.
 EVENT_VERSION = 1
-
-
-class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An error as recorded: the five fields of `PerdureError`."""
-
-    code: str
-    what: str
-    where: str = ""
-    why: str = ""
-    fix: str = ""
-
-
-def storable(error: ErrorInfo) -> ErrorInfo:
-    """The error with every character that no UTF-8 text can hold replaced by a question mark."""
-    texts = (error.code, error.what, error.where, error.why, error.fix)
-    return ErrorInfo(*(text.encode("utf-8", "replace").decode() for text in texts))
-
-
-class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind"):
-    """Base of all events."""
-
-    BODY: ClassVar[str | None] = None
-
-
-class ParentRef(msgspec.Struct, frozen=True):
-    """Whose child an execution is, and of which of its steps; `depth` is 1 for a child of a root."""
-
-    execution_id: str
-    step: str
-    depth: int = 1
-
-
-class HistoryRef(msgspec.Struct, frozen=True):
-    """Where a conversation goes on from, without a copy of it.
-
-    `kind` is team (what the parent's agents said so far, `upto` of them), handoff (the parent's own conversation, `upto`
-    messages of it) or session (all of another execution).
-    """
-
-    execution_id: str
-    kind: Literal["team", "handoff", "session"]
-    upto: int = 0
-
-
-class Handover(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Who goes on in place of the agent that ends, and what it is told."""
-
-    agent: str
-    note: str = ""
 
 
 # Life cycle of an execution -----------------------------------------------------------------------------
@@ -201,7 +222,10 @@ class OutputRejected(Event, frozen=True, omit_defaults=True, tag="output_rejecte
 
 
 class AnswerRefused(Event, frozen=True, omit_defaults=True, tag="answer_refused"):
-    """The answer is not taken, by whom it says; `feedback` goes back to the model in the next turn."""
+    """The answer, or a call, is not taken, by whom it says; `feedback` goes back to the model in the next turn.
+
+    Without feedback it is a call, whose own result says why.
+    """
 
     step: str
     by: str
@@ -283,8 +307,8 @@ class TimerFired(Event, frozen=True, omit_defaults=True, tag="timer_fired"):
 # Approvals ----------------------------------------------------------------------------------------------
 
 
-# What a person is asked: may this call run, a question to be answered, who goes on.
-ApprovalKind = Literal["call", "question", "pick"]
+# What a person is asked: may this call run, a question to be answered, who goes on, may this pass a guardrail.
+ApprovalKind = Literal["call", "question", "pick", "guardrail"]
 
 
 class ApprovalRequested(Event, frozen=True, omit_defaults=True, tag="approval_requested"):
@@ -325,97 +349,6 @@ class ApprovalDecided(Event, frozen=True, omit_defaults=True, tag="approval_deci
     answer: Any = None
 
 
-# Functions on workers -----------------------------------------------------------------------------------
-
-
-class FunctionRequested(Event, frozen=True, omit_defaults=True, tag="function_requested"):
-    """A worker is asked to run a function of the agent's, such as a router; its attempts are those of a tool step.
-
-    `agent` is whose function it is. What is decided by its result is said by another event of the same commit.
-    """
-
-    BODY: ClassVar[str | None] = "arguments"
-    step: str
-    function: str
-    agent: str
-    arguments: dict[str, Any]
-    key: str
-
-
-# Child executions ---------------------------------------------------------------------------------------
-
-ChildRole = Literal["member", "router", "planner", "fallback", "tool", "handoff"]
-
-
-class ChildRequested(Event, frozen=True, omit_defaults=True, tag="child_requested"):
-    """A child execution begins; its id is decided here, so that it begins once.
-
-    `plan_hash` is None for an agent by name: what is deployed when it begins. `call_id` names the tool call that asked
-    for it. The child sees `history`, then `input`.
-    """
-
-    BODY: ClassVar[str | None] = "input"
-    step: str
-    child_id: str
-    agent: str
-    input: Message
-    plan_hash: str | None = None
-    role: ChildRole = "member"
-    call_id: str | None = None
-    tool: str = ""
-    history: HistoryRef | None = None
-
-
-class ChildCompleted(Event, frozen=True, omit_defaults=True, tag="child_completed"):
-    """The child's answer, once. `usage` is that of the child and all below it."""
-
-    BODY: ClassVar[str | None] = "output"
-    step: str
-    output: Any
-    finish_reason: str = "stop"
-    usage: Usage = Usage()
-    handover: Handover | None = None
-
-
-class ChildFailed(Event, frozen=True, omit_defaults=True, tag="child_failed"):
-    """The child ended without an answer; `status` is failed or cancelled."""
-
-    step: str
-    error: ErrorInfo
-    status: Literal["failed", "cancelled"] = "failed"
-    usage: Usage = Usage()
-
-
-# Teams --------------------------------------------------------------------------------------------------
-
-
-class AgentChosen(Event, frozen=True, omit_defaults=True, tag="agent_chosen"):
-    """Who goes on. `by` is order, draw, router, person, handover, condition, or synthesis (the team's own model).
-
-    `last`: that agent's answer is the team's.
-    """
-
-    agent: str
-    by: str
-    reason: str = ""
-    last: bool = False
-
-
-class GateDecided(Event, frozen=True, omit_defaults=True, tag="gate_decided"):
-    """Whether the pipeline goes on after this agent."""
-
-    agent: str
-    open: bool
-    reason: str = ""
-
-
-class StopDecided(Event, frozen=True, omit_defaults=True, tag="stop_decided"):
-    """Whether a stop condition that is a function ends the loop after this turn."""
-
-    turn: int
-    stop: bool
-
-
 AnyEvent = (
     ExecutionStarted
     | ExecutionPaused
@@ -446,6 +379,12 @@ AnyEvent = (
     | GateDecided
     | StopDecided
     | AnswerRefused
+    | HandoffDecided
+    | GuardDecided
+    | HookEnded
+    | Replaced
+    | AnswerProposed
+    | JudgeRequested
 )
 
 TERMINAL = (ExecutionCompleted, ExecutionFailed, ExecutionCancelled)

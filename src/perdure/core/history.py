@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from perdure.core.event_base import Handover
 from perdure.core.messages import Message, TextPart, ToolCallPart, ToolResultPart, user
 from perdure.core.plan import Member
 
@@ -19,12 +20,13 @@ _RESULT_LENGTH = 2_000
 class Entry(msgspec.Struct, frozen=True):
     """What one agent of a team said; `author` is empty for the input that the team was given.
 
-    `output` is the agent's output as it was: a text, or another JSON value.
+    `output` is the agent's output as it was: a text, or another JSON value; `handover` whom it handed over to.
     """
 
     author: str
     message: Message
     output: Any = None
+    handover: Handover | None = None
 
     @property
     def text(self) -> str:
@@ -82,6 +84,15 @@ def shortened(value: object) -> str:
     """A JSON value as text, cut off where it is very long."""
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return text if len(text) <= _RESULT_LENGTH else text[:_RESULT_LENGTH] + "..."
+
+
+def entry_of(agent: str, output: Any, handover: Handover | None) -> Entry:
+    """What a child said, with whom it handed over to."""
+    text = text_of(output)
+    if handover is not None:
+        note = f": {handover.note}" if handover.note else ""
+        text = f"{text}\n(hands over to {handover.agent}{note})".strip()
+    return Entry(agent, Message("assistant", (TextPart(text),)), output, handover)
 
 
 def conversation_text(entries: Sequence[Entry]) -> str:

@@ -4,9 +4,18 @@ from typing import Any, Literal
 
 import msgspec
 
-from perdure.core.conditions import Condition, FunctionGate, Gate, Handoff
-from perdure.core.definition import OnChildFailure, OnUnknown, OutputDefinition, RetryPolicy, StrategyName
+from perdure.core.conditions import Condition, FunctionGate, Gate, Handoff, OnFunction, OnToolResult
+from perdure.core.definition import (
+    GuardrailDefinition,
+    HookName,
+    OnChildFailure,
+    OnUnknown,
+    OutputDefinition,
+    RetryPolicy,
+    StrategyName,
+)
 from perdure.core.model import ModelRef, ModelSettings, ToolSpec
+from perdure.core.model_name import parse_model
 
 PLAN_VERSION = 1
 
@@ -68,6 +77,7 @@ class ToolPlan(msgspec.Struct, frozen=True):
     kind: ToolKind = "worker"
     agent: Member | None = None
     answer_schema: dict[str, Any] | None = None
+    guards: tuple[GuardrailDefinition, ...] = ()
 
 
 # A function of the agent's, such as a router, has no options of its own: three attempts, tried again when it is lost.
@@ -84,6 +94,7 @@ class Plan(msgspec.Struct, frozen=True):
         model_retry: attempts and waits of a failing model call.
         team: how its agents work together; None: it has none, or only calls them as tools (handoff).
         model: of a team that never calls one: the provider is empty.
+        watches: results of its tools after which another agent goes on in its place.
     """
 
     agent: str
@@ -105,6 +116,10 @@ class Plan(msgspec.Struct, frozen=True):
     required_tools: tuple[str, ...] = ()
     include_contents: Literal["default", "none"] = "default"
     synthesize: bool = True
+    watches: tuple[OnToolResult, ...] = ()
+    guards: tuple[GuardrailDefinition, ...] = ()
+    hooks: tuple[HookName, ...] = ()
+    instructions_function: bool = False
 
     def tool(self, name: str) -> ToolPlan:
         """The tool of this name, or the options of a function (`@...`)."""
@@ -114,13 +129,32 @@ class Plan(msgspec.Struct, frozen=True):
     def functions(self) -> list[tuple[str, str]]:
         """What workers run for this agent besides its tools: whose function it is, and its name."""
         found = [(self.agent, t.spec.name) for t in self.tools.values() if t.kind == "worker"]
+        found += [(self.agent, f"@{hook}") for hook in self.hooks]
+        found += [(self.agent, "@instructions")] if self.instructions_function else []
+        found += [
+            (self.agent, f"@guard.{g.name}") for g in self.all_guards if g.kind in ("function", "external")
+        ]
         if self.stop_when:
             found.append((self.agent, "@stop_when"))
         team = self.team
         if team is not None:
             found += [(self.agent, "@router")] if team.router_function else []
+            found += [
+                (self.agent, f"@handoff.{h.target}") for h in team.handoffs if isinstance(h, OnFunction)
+            ]
             found += [(m.name, "@gate") for m in team.members if isinstance(m.gate, FunctionGate)]
         return found
+
+    @property
+    def all_guards(self) -> tuple[GuardrailDefinition, ...]:
+        """The guardrails of the agent and of its tools."""
+        return (*self.guards, *(g for tool in self.tools.values() for g in tool.guards))
+
+    @property
+    def models(self) -> tuple[ModelRef, ...]:
+        """Every model that an execution of this plan may call itself."""
+        judges = (parse_model(g.model, g.base_url) for g in self.all_guards if g.kind == "llm")
+        return (*((self.model,) if self.model.provider else ()), *judges)
 
     @property
     def members(self) -> tuple[Member, ...]:

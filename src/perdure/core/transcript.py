@@ -12,13 +12,18 @@ import msgspec
 
 from perdure.core import events as ev
 from perdure.core.definition import OutputDefinition
-from perdure.core.history import Entry, conversation_text, text_of
+from perdure.core.guards import JUDGE_SCHEMA, judge_text
+from perdure.core.history import Entry, conversation_text, entry_of
 from perdure.core.messages import Message, Part, TextPart, ToolResultPart, user
-from perdure.core.model import ModelRequest
+from perdure.core.model import ModelRequest, ModelSettings
+from perdure.core.model_name import parse_model
 from perdure.core.plan import Plan
 
 SUM_UP = "Your agents have answered. Sum up what they said in one answer to the request, and leave nothing of substance out."
 CONTINUE = "Your answer was cut off at its length limit. Go on exactly where it stopped, without repeating."
+
+
+_NO_MESSAGE = Message("assistant", ())
 
 
 class PendingCall(msgspec.Struct, frozen=True):
@@ -47,6 +52,11 @@ class Transcript:
         children: the requests of the open child executions, by step.
         entries: what a team was asked, and what its agents said, in order.
         before: how many of the messages are of the conversation that this one goes on from.
+        judges: the open questions to judging models, by step.
+        replaced: what guardrails and callbacks put in the place of something, by subject, in this turn.
+        instructions: what a function gave for them; None: the plan's. `added_instructions` stand behind them this turn.
+        last_reply: the model's last answer; `asking` is its message.
+        proposed: the answer that is being judged.
 
     Args:
         history: the conversation that this one goes on from.
@@ -56,14 +66,21 @@ class Transcript:
         "_after",
         "_index",
         "_results",
+        "added_instructions",
+        "asking",
         "before",
         "calls",
         "children",
         "cut",
         "entries",
         "functions",
+        "instructions",
+        "judges",
+        "last_reply",
         "last_text",
         "messages",
+        "proposed",
+        "replaced",
     )
 
     def __init__(self, history: Sequence[Message] = ()) -> None:
@@ -72,6 +89,13 @@ class Transcript:
         self.calls: dict[str, PendingCall] = {}
         self.functions: dict[str, PendingCall] = {}
         self.children: dict[str, ev.ChildRequested] = {}
+        self.judges: dict[str, ev.JudgeRequested] = {}
+        self.replaced: dict[str, Any] = {}
+        self.instructions: str | None = None
+        self.added_instructions = ""
+        self.last_reply: ev.ModelCompleted | None = None
+        self.proposed: ev.AnswerProposed | None = None
+        self.asking = _NO_MESSAGE
         self.entries: list[Entry] = []
         self.cut: list[str] = []
         self.last_text = ""
@@ -95,7 +119,24 @@ class Transcript:
         if event.strategy:
             self.entries.append(Entry("", self.messages[-1]))
 
+    @property
+    def given(self) -> Message:
+        """What the execution was given, as it stands now."""
+        return self.messages[self.before]
+
+    def result_of(self, step: str) -> Any:
+        """The result of a call of this turn."""
+        found = self._results.get(step)
+        return None if found is None else found.result
+
+    def listed(self) -> list[dict[str, str]]:
+        """The conversation as JSON for functions."""
+        return [{"role": m.role, "text": m.text} for m in self.messages]
+
     def _completed(self, event: ev.ModelCompleted, _at_ms: int) -> None:
+        if self.judges.pop(event.step, None) is not None:
+            return
+        self.last_reply, self.asking = event, event.message
         self.messages.append(event.message)
         self.last_text = event.message.text
         self._index = {}
@@ -105,7 +146,9 @@ class Transcript:
         elif self.cut:
             self.cut = [*self.cut, self.last_text] if not event.message.tool_calls else []
 
-    def _next_turn(self, _event: ev.ModelRequested, _at_ms: int) -> None:
+    def _next_turn(self, event: ev.ModelRequested, _at_ms: int) -> None:
+        if event.attempt == 1:
+            self.replaced.clear()
         if self._results:
             steps = sorted(self._results, key=self._index.__getitem__)
             self.messages.append(Message("tool", tuple(self._results[s] for s in steps)))
@@ -155,8 +198,7 @@ class Transcript:
         if asked.call_id is not None:
             self._add(event.step, asked.call_id, asked.tool, event.output, is_error=False)
         elif asked.role == "member":
-            said = Message("assistant", (TextPart(text_of(event.output)),))
-            self.entries.append(Entry(asked.agent, said, event.output))
+            self.entries.append(entry_of(asked.agent, event.output, event.handover))
 
     def _child_failed(self, event: ev.ChildFailed, _at_ms: int) -> None:
         asked = self.children.pop(event.step)
@@ -173,11 +215,46 @@ class Transcript:
         self._after = user(rejection_text(event.errors))
 
     def _answer_refused(self, event: ev.AnswerRefused, _at_ms: int) -> None:
-        self.cut = []
-        self._after = user(event.feedback)
+        if event.feedback:  # a refused call is told in its own result
+            self.cut = []
+            self._after = user(event.feedback)
+
+    def _judge_requested(self, event: ev.JudgeRequested, _at_ms: int) -> None:
+        self.judges[event.step] = event
+
+    def _proposed(self, event: ev.AnswerProposed, _at_ms: int) -> None:
+        self.proposed = event
+
+    def _hook_ended(self, event: ev.HookEnded, _at_ms: int) -> None:
+        if event.hook == "@before_model":
+            self.added_instructions = ""
+
+    def _replaced(self, event: ev.Replaced, _at_ms: int) -> None:
+        if event.subject == "instructions":
+            self.instructions = event.value
+            return
+        if event.subject == "added_instructions":
+            self.added_instructions = str(event.value)
+            return
+        self.replaced[event.subject] = event.value
+        step, _, kind = event.subject.rpartition(".")
+        if event.subject == "in":
+            self._replace_text(self.before, event.value)
+            if self.entries:
+                self.entries[0] = Entry("", self.messages[self.before])
+        elif kind == "r" and step in self._results:
+            self._results[step] = msgspec.structs.replace(self._results[step], result=event.value)
+        elif kind in ("a", "out") and isinstance(event.value, str) and self.messages[-1].role == "assistant":
+            self._replace_text(-1, event.value)
+            self.last_text = event.value
+
+    def _replace_text(self, place: int, text: str) -> None:
+        message = self.messages[place]
+        others = tuple(part for part in message.parts if not isinstance(part, TextPart))
+        self.messages[place] = Message(message.role, (TextPart(text), *others))
 
     def _asked(self, event: ev.ApprovalRequested, at_ms: int) -> None:
-        if event.asks != "pick":
+        if event.asks in ("call", "question"):
             self._index.setdefault(event.step, len(self._index))
         earlier = self.calls.get(event.step)
         self.calls[event.step] = PendingCall(
@@ -194,7 +271,7 @@ class Transcript:
 
     def _decided(self, event: ev.ApprovalDecided, _at_ms: int) -> None:
         call = self.calls[event.step]
-        if call.asks == "pick":
+        if call.asks in ("pick", "guardrail"):
             del self.calls[event.step]
         elif call.asks == "question" and event.decision == "approved":
             self._settle(event.step, event.answer, is_error=False)
@@ -210,6 +287,10 @@ _FOLD: dict[type[ev.Event], Callable[[Transcript, Any, int], None]] = {
     ev.ModelCompleted: Transcript._completed,  # noqa: SLF001
     ev.OutputRejected: Transcript._output_rejected,  # noqa: SLF001
     ev.AnswerRefused: Transcript._answer_refused,  # noqa: SLF001
+    ev.JudgeRequested: Transcript._judge_requested,  # noqa: SLF001
+    ev.AnswerProposed: Transcript._proposed,  # noqa: SLF001
+    ev.HookEnded: Transcript._hook_ended,  # noqa: SLF001
+    ev.Replaced: Transcript._replaced,  # noqa: SLF001
     ev.ToolRequested: Transcript._requested,  # noqa: SLF001
     ev.ToolRefused: Transcript._refused,  # noqa: SLF001
     ev.ToolCompleted: Transcript._tool_completed,  # noqa: SLF001
@@ -265,16 +346,37 @@ def rejection_text(errors: tuple[str, ...]) -> str:
 
 def assemble(plan: Plan, transcript: Transcript, execution_id: str, step: str, attempt: int) -> ModelRequest:
     """The request of a model step: the plan's part and the conversation as it is."""
+    judge = transcript.judges.get(step)
+    if judge is not None:
+        return _judge_request(plan, judge, execution_id, attempt)
     output: OutputDefinition | None = plan.output
+    instructions = plan.instructions if transcript.instructions is None else transcript.instructions
     return ModelRequest(
         execution_id=execution_id,
         step=step,
         attempt=attempt,
         model=plan.model,
-        instructions=plan.instructions,
+        instructions="\n\n".join(filter(None, (instructions, transcript.added_instructions))),
         messages=transcript.messages,
         tools=plan.tool_specs,
         settings=plan.settings,
         output_schema=output.schema if output else None,
         output_name=output.name if output else None,
+    )
+
+
+def _judge_request(plan: Plan, judge: ev.JudgeRequested, execution_id: str, attempt: int) -> ModelRequest:
+    """What a judging model is asked: the policy and the text, and nothing of the conversation."""
+    guard = next(g for g in plan.all_guards if g.name == judge.guard)
+    return ModelRequest(
+        execution_id=execution_id,
+        step=judge.step,
+        attempt=attempt,
+        model=parse_model(guard.model, guard.base_url),
+        instructions="",
+        messages=[user(judge_text(guard.policy, judge.content))],
+        tools=(),
+        settings=ModelSettings(max_tokens=guard.max_tokens, extra=plan.settings.extra),
+        output_schema=JUDGE_SCHEMA,
+        output_name="Verdict",
     )

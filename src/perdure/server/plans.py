@@ -94,8 +94,8 @@ class Plans:
 
     def _check_models(self, compiled: Compiled) -> None:
         for plan in (compiled.plan, *compiled.members.values()):
-            if plan.model.provider:  # a team may do without one
-                self._models.check(plan.model)
+            for model in plan.models:
+                self._models.check(model)
 
     async def _put(self, compiled: Compiled) -> None:
         """Store the plans, those below first: a stored plan never names one that is not there."""

@@ -14,13 +14,14 @@ from typing import Any
 import msgspec
 
 from perdure.agents.context import ToolContext
+from perdure.agents.functions import Served, WorkerFunction
 from perdure.agents.schema import bind_arguments
-from perdure.agents.tools import ToolDef
 from perdure.agents.values import to_json_value
 from perdure.clock import Clock
 from perdure.core.errors import PerdureError, ToolError
 from perdure.wire.types import ResultRecord, TaskRecord
 from perdure.worker.failures import error_record
+from perdure.worker.functions import answer_of
 from perdure.worker.threads import Threads
 
 LARGEST_RESULT = 10 * 1024 * 1024
@@ -46,7 +47,7 @@ class Attempt:
     def __init__(
         self,
         task: TaskRecord,
-        tool: ToolDef[..., Any] | None,
+        tool: Served | None,
         threads: Threads,
         clock: Clock,
         *,
@@ -103,8 +104,7 @@ class Attempt:
         try:
             tool = self._served()
             before = {key: _ENCODER.encode(value) for key, value in self.task.state.items()}
-            arguments = bind_arguments(tool, self.task.arguments, self._context)
-            value = await self._invoke(tool, arguments)
+            value = await self._invoke(tool)
             encoded = _encoded(to_json_value(value, self.where), self.where)
             state = changed_state(before, self._context.state, self.where)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a named boundary: the user's function may raise anything
@@ -112,18 +112,19 @@ class Attempt:
         self.size = len(encoded)
         return self._result(result=msgspec.Raw(encoded), state=state)
 
-    def _served(self) -> ToolDef[..., Any]:
+    def _served(self) -> Served:
         if self._tool is None:
             raise ToolError("E0309", "This worker has no such tool", where=self.where)
         return self._tool
 
-    async def _invoke(self, tool: ToolDef[..., Any], arguments: dict[str, Any]) -> Any:
+    async def _invoke(self, tool: Served) -> Any:
         """What the function returns within its time.
 
         Raises:
-            ToolError: E0302 it did not end in time.
+            ToolError: E0302 it did not end in time; E0305 the arguments do not fit; E0313 the answer of a function that
+                is no tool is not one.
         """
-        call = self._call = self._begin(tool, arguments)
+        call = self._call = self._begin(tool)
         limit_ms = self.task.timeout_ms
         try:
             done, _ = await asyncio.wait([call], timeout=None if limit_ms is None else limit_ms / 1000)
@@ -142,7 +143,11 @@ class Attempt:
             fix="Give it more time with @tool(timeout_seconds=...), or make it look at context.is_cancelled.",
         )
 
-    def _begin(self, tool: ToolDef[..., Any], arguments: dict[str, Any]) -> asyncio.Future[Any]:
+    def _begin(self, tool: Served) -> asyncio.Future[Any]:
+        if isinstance(tool, WorkerFunction):
+            steps = tool.begin(self.task.arguments, self._context)
+            return asyncio.ensure_future(_contained(answer_of(steps, self._threads)))
+        arguments = bind_arguments(tool, self.task.arguments, self._context)
         if tool.is_async:
             coroutine: Coroutine[Any, Any, Any] = tool(**arguments)
             return asyncio.ensure_future(_contained(coroutine))

@@ -25,7 +25,7 @@ from typing import Any
 
 import msgspec
 
-from perdure.agents.tools import ToolDef
+from perdure.agents.functions import Served
 from perdure.client.api import WorkerCalls
 from perdure.client.calls import Backoff
 from perdure.clock import Clock
@@ -57,7 +57,7 @@ class StopReport(msgspec.Struct, frozen=True):
 
 
 class Worker:
-    """Runs tasks of the tools in *functions* (by queue name, see `queue_name`) in this process.
+    """Runs tasks of the tools and functions in *functions* (by queue name, see `queue_name`) in this process.
 
     Synchronous functions run in threads, asynchronous ones in the loop that runs the worker.
 
@@ -70,7 +70,7 @@ class Worker:
     def __init__(
         self,
         api: WorkerCalls,
-        functions: Mapping[str, ToolDef[..., Any]],
+        functions: Mapping[str, Served],
         clock: Clock,
         *,
         concurrency: int = 32,
@@ -83,6 +83,7 @@ class Worker:
         self._concurrency = concurrency
         self._dependencies = dict(dependencies or {})
         self._metadata: dict[str, dict[str, Any]] = {}
+        self._dependencies_of: dict[str, dict[str, Any]] = {}
         self.name = name or f"{socket.gethostname()}:{os.getpid()}:{clock.random_bytes(3).hex()}"
         self._in_hand: dict[Lease, Attempt] = {}
         self._running = 0
@@ -105,13 +106,18 @@ class Worker:
         return list(self._functions)
 
     def serve(
-        self, functions: Mapping[str, ToolDef[..., Any]], metadata: Mapping[str, dict[str, Any]] | None = None
+        self,
+        functions: Mapping[str, Served],
+        metadata: Mapping[str, dict[str, Any]] | None = None,
+        dependencies: Mapping[str, dict[str, Any]] | None = None,
     ) -> None:
-        """Serve these tools too, from now on; a function of the same queue name takes the old one's place.
+        """Serve these functions too, from now on; one of the same queue name takes the old one's place.
 
-        *metadata* is what the tools of an agent, by its name, find in their context.
+        *metadata* and *dependencies* are what those of an agent, by its name, find in their context; an agent's own
+        dependency goes before the worker's of the same name.
         """
         self._metadata.update(metadata or {})
+        self._dependencies_of.update(dependencies or {})
         is_new = not self._functions.keys() >= functions.keys()
         self._functions.update(functions)
         if is_new and self._loops:
@@ -218,7 +224,7 @@ class Worker:
                 tool,
                 self._threads,
                 self._clock,
-                dependencies=self._dependencies,
+                dependencies=self._dependencies | self._dependencies_of.get(task.agent, {}),
                 metadata=self._metadata.get(task.agent),
             )
             self._in_hand[lease] = attempt

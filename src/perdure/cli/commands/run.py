@@ -17,7 +17,7 @@ from perdure.cli.references import is_reference, load_agent
 from perdure.client.connection import Connection
 from perdure.core.errors import ClientError
 from perdure.wire.types import StartAnswer, StartBody
-from perdure.worker.functions import queue_functions
+from perdure.worker.functions import dependencies_of, metadata_of, queue_functions
 
 app = command_group()
 
@@ -161,7 +161,7 @@ async def _work(call: Invocation, references: list[str], *, deploy: bool) -> Non
                 answer = await open_.api.deploy(agent_definition(agent))
                 call.screen.line(f"deployed {answer.agent} version {answer.version}")
             _serve(open_, agent)
-            tools = ", ".join(t.name for t in agent.tools if not t.external) or "no tools of its own"
+            tools = ", ".join(t.name for t in agent.tools if t.func is not None) or "no tools of its own"
             call.screen.line(
                 f'serving {agent.name}: {tools}  (start it with: perdure run {agent.name} "...")'
             )
@@ -171,7 +171,7 @@ async def _work(call: Invocation, references: list[str], *, deploy: bool) -> Non
 
 def _serve(open_: Connection, agent: Agent) -> None:
     """Run the agent's tools in this process from now on."""
-    open_.serve(queue_functions(agent), {agent.name: agent.metadata})
+    open_.serve(queue_functions(agent), metadata_of(agent), dependencies_of(agent))
 
 
 def _load(typed: str) -> Agent | None:

@@ -4,8 +4,11 @@ from typing import Any
 
 from perdure.core import conditions
 from perdure.core import events as ev
-from perdure.core.machines import functions
+from perdure.core.history import text_of
+from perdure.core.machines import functions, joints, passage
 from perdure.core.machines.draft import Draft
+from perdure.core.messages import ToolResultPart
+from perdure.core.validation import parse_answer, problems
 
 MOST_REMINDERS = 3
 
@@ -43,17 +46,13 @@ def stops(draft: Draft) -> bool:
     if plan.termination is not None:
         why = conditions.met(plan.termination, conditions.Said(text, state.turn, state.usage))
         if why:
-            draft.end(ev.ExecutionCompleted(text, "termination", why))
+            complete(draft, text, "termination", why)
             return True
     if plan.stop_when and state.stop_asked < state.turn:
-        arguments = {"result": text, "messages": _listed(draft), "iteration": state.turn}
+        arguments = {"result": text, "messages": draft.scope.transcript.listed(), "iteration": state.turn}
         functions.request(draft, f"t{state.turn}.stop", "@stop_when", arguments)
         return True
     return False
-
-
-def _listed(draft: Draft) -> list[dict[str, str]]:
-    return [{"role": m.role, "text": m.text} for m in draft.scope.transcript.messages]
 
 
 def stop_decided(draft: Draft, result: Any) -> None:
@@ -67,7 +66,63 @@ def stop_decided(draft: Draft, result: Any) -> None:
     draft.record(ev.StopDecided(draft.state.turn, stop))
     if stop:
         text = draft.scope.transcript.last_text
-        draft.end(ev.ExecutionCompleted(text, "termination", "stop_when said so"))
+        complete(draft, text, "termination", "stop_when said so")
+
+
+def complete(
+    draft: Draft,
+    output: Any,
+    finish_reason: str = "stop",
+    reason: str = "",
+    handover: ev.Handover | None = None,
+) -> None:
+    """End with *output*, once it has passed what judges it."""
+    state = draft.state
+    handover = handover or _watched(draft)
+    is_team = bool(state.team.strategy) and state.team.phase != "synthesis"
+    subject = f"c{state.team.turns}.out" if is_team else f"t{state.turn}.out"
+    if passage.has_stages(draft, subject):
+        draft.record(ev.AnswerProposed(subject, output, finish_reason, reason, handover))
+        passage.enter(draft, subject)
+    else:
+        draft.end(ev.ExecutionCompleted(output, finish_reason, reason, handover))
+
+
+def take(draft: Draft, subject: str) -> None:
+    """The answer has passed: the execution ends with it, if it still fits the output type."""
+    proposed = draft.event_of(ev.AnswerProposed) or draft.scope.transcript.proposed
+    if proposed is None:
+        return
+    output, wanted = joints.content(draft, subject), draft.scope.plan.output
+    if wanted is not None and output != proposed.output:
+        value, wrong = parse_answer(output) if isinstance(output, str) else (output, None)
+        errors = (wrong,) if wrong else problems(wanted.schema, value)
+        if errors:
+            error = ev.ErrorInfo(
+                "E0410",
+                f"What was put in the place of the answer does not fit the output type {wanted.name}",
+                where=f"agent {draft.scope.plan.agent}",
+                why="; ".join(errors),
+                fix="Let the guardrail or the callback give a value of that type.",
+            )
+            draft.end(ev.ExecutionFailed(error, finish_reason="output_invalid"))
+            return
+        output = value
+    draft.end(ev.ExecutionCompleted(output, proposed.finish_reason, proposed.reason, proposed.handover))
+
+
+def _watched(draft: Draft) -> ev.Handover | None:
+    """Whom a result of one of the tools hands over to, by a condition of the team that the agent is of."""
+    for watch in draft.scope.plan.watches:
+        for message in reversed(draft.scope.transcript.messages):
+            for part in message.parts:
+                if isinstance(part, ToolResultPart) and part.tool == watch.tool and not part.is_error:
+                    text = text_of(part.result)
+                    if watch.contains is None or conditions.contains(
+                        text, watch.contains, case_sensitive=False
+                    ):
+                        return ev.Handover(watch.target, f"{watch.tool} gave a result")
+    return None
 
 
 def passes_on(draft: Draft, asked: ev.ChildRequested) -> None:
@@ -75,4 +130,4 @@ def passes_on(draft: Draft, asked: ev.ChildRequested) -> None:
     ended = draft.event_of(ev.ChildCompleted)
     alone = not draft.state.steps and len(draft.scope.transcript.messages[-1].tool_calls) == 1
     if ended is not None and asked.role == "handoff" and not draft.scope.plan.synthesize and alone:
-        draft.end(ev.ExecutionCompleted(ended.output, "handoff"))
+        complete(draft, ended.output, "handoff")

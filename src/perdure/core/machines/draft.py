@@ -1,5 +1,6 @@
 """An `apply` under way: what it may look at, and what it has decided so far."""
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -32,12 +33,16 @@ class Applied(msgspec.Struct, frozen=True):
 
 
 class Draft:
-    """An `apply` under way: the state being changed, and what has been decided so far."""
+    """An `apply` under way: the state being changed, and what has been decided so far.
 
-    __slots__ = ("effects", "events", "now_ms", "scope", "state")
+    `ways` says what comes after a joint (see `joints`), by its kind.
+    """
 
-    def __init__(self, scope: Scope, state: TurnState, now_ms: int) -> None:
+    __slots__ = ("effects", "events", "now_ms", "scope", "state", "ways")
+
+    def __init__(self, scope: Scope, state: TurnState, now_ms: int, ways: "Ways") -> None:
         self.scope = scope
+        self.ways = ways
         self.state = copy_of(state)
         self.now_ms = now_ms
         self.events: list[ev.AnyEvent] = []
@@ -66,6 +71,9 @@ class Draft:
     def opening(started: ev.ExecutionStarted) -> Message:
         """The first message of the execution that this input has begun."""
         return opening(started)
+
+
+Ways = dict[str, Callable[[Draft, str], None]]
 
 
 def stop_effects(state: TurnState) -> list[Effect]:

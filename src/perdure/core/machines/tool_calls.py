@@ -8,7 +8,7 @@ from perdure.core import ids
 from perdure.core import inputs as inp
 from perdure.core.effects import OfferTask
 from perdure.core.errors import ExecutionError, ToolError
-from perdure.core.machines import children, questions
+from perdure.core.machines import answers, children, joints, passage, questions
 from perdure.core.machines.backoff import MOST_LOST, retake_at, retry_at
 from perdure.core.machines.draft import Draft, stale_error
 from perdure.core.machines.turn_state import Step
@@ -26,13 +26,13 @@ def accept_all(draft: Draft, message: Message) -> None:
         if handing is None:
             accept(draft, step, call)
         elif call is not handing:
-            error = ev.ErrorInfo("E0313", "The call was not run: the agent handed over in the same answer")
+            error = ev.ErrorInfo("E0315", "The call was not run: the agent handed over in the same answer")
             draft.record(ev.ToolRefused(step, call.call_id, call.tool, error))
     if handing is not None:
         target = draft.scope.plan.tools[handing.tool].agent
         note = str((handing.arguments or {}).get("note", ""))
         handover = ev.Handover(target.name if target is not None else "", note)
-        draft.end(ev.ExecutionCompleted(message.text, "handover", handover=handover))
+        answers.complete(draft, message.text, "handover", handover=handover)
 
 
 def _hands_over(draft: Draft, call: ToolCallPart) -> bool:
@@ -48,10 +48,41 @@ def accept(draft: Draft, step: str, call: ToolCallPart) -> None:
     if refused is not None or tool is None or call.arguments is None:
         error = refused or ev.ErrorInfo("E0304", f"There is no tool named {call.tool}")
         draft.record(ev.ToolRefused(step, call.call_id, call.tool, error))
-    elif tool.approval_required:
-        _ask(draft, step, call.call_id, tool, call.arguments, None)
+    elif passage.has_stages(draft, f"{step}.i"):
+        passage.enter(draft, f"{step}.i")
     else:
-        _begin(draft, step, call.call_id, tool, call.arguments)
+        _admit(draft, step, call.call_id, tool, call.arguments)
+
+
+def _admit(draft: Draft, step: str, call_id: str, tool: ToolPlan, arguments: dict[str, Any]) -> None:
+    if tool.approval_required:
+        _ask(draft, step, call_id, tool, arguments, None)
+    else:
+        _begin(draft, step, call_id, tool, arguments)
+
+
+def passed(draft: Draft, subject: str) -> None:
+    """A call has passed its guardrails and callbacks: it runs, with the arguments that they left it."""
+    step = joints.call_step(subject)
+    name, asked = joints.called(draft, step)
+    tool, arguments = draft.scope.plan.tools[name], joints.content(draft, subject)
+    wrong = () if arguments == asked else problems(tool.spec.input_schema, arguments)
+    if wrong:
+        error = ev.ErrorInfo(
+            "E0305",
+            "The arguments that a callback or a guardrail gave do not fit the tool's schema",
+            where=f"tool {name}",
+            why="; ".join(wrong),
+        )
+        draft.record(ev.ToolRefused(step, joints.call_id(draft, step), name, error))
+        return
+    _admit(draft, step, joints.call_id(draft, step), tool, arguments)
+
+
+def ended(draft: Draft, step: str) -> None:
+    """A call has its result: what judges results is asked."""
+    if passage.has_stages(draft, f"{step}.r"):
+        passage.enter(draft, f"{step}.r")
 
 
 def _refusal(draft: Draft, tool: ToolPlan | None, call: ToolCallPart) -> ev.ErrorInfo | None:

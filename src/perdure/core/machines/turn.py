@@ -10,13 +10,15 @@ execution that is over (E5, E0402). A late input that needs no answer does nothi
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from perdure.core import events as ev
 from perdure.core import inputs as inp
 from perdure.core.effects import CallModel, Effect, OfferTask, StartChild, WithdrawTask
 from perdure.core.errors import ExecutionError, PerdureError
-from perdure.core.machines import answers, children, functions, tool_calls
+from perdure.core.machines import answers, children, functions, joints, passage, tool_calls
 from perdure.core.machines.backoff import MOST_LOST, retake_at, retry_at
-from perdure.core.machines.draft import Applied, Draft, Scope, stale_error
+from perdure.core.machines.draft import Applied, Draft, Scope, Ways, stale_error
 from perdure.core.machines.teams.strategies import MACHINES
 from perdure.core.machines.turn_state import Step, TurnState
 from perdure.core.validation import not_storable, parse_answer, problems
@@ -35,7 +37,7 @@ def apply(scope: Scope, state: TurnState, item: inp.Input, now_ms: int) -> Appli
         if isinstance(item, _LATE):
             return Applied(state)  # late, and nobody waits for an answer (E5)
         raise over_error(scope, state, item)
-    draft = Draft(scope, state, now_ms)
+    draft = Draft(scope, state, now_ms, _WAYS)
     _DECIDE[type(item)](draft, item)
     return Applied(draft.state, tuple(draft.events), tuple(draft.effects))
 
@@ -73,7 +75,7 @@ def _begin(draft: Draft, item: inp.Begin) -> None:
             history=item.history,
         )
     )
-    advance(draft)
+    passage.enter(draft, "in")
 
 
 def advance(draft: Draft) -> None:
@@ -102,6 +104,9 @@ def advance(draft: Draft) -> None:
         draft.record(ev.ExecutionFailed(error, finish_reason="max_turns", partial=partial))
         return
     turn = state.turn + 1
+    if state.prepared < turn and passage.has_stages(draft, f"t{turn}.b"):
+        passage.enter(draft, f"t{turn}.b")
+        return
     step = f"t{turn}.m"
     draft.record(ev.ModelRequested(step, turn), CallModel(step, 1))
 
@@ -153,6 +158,7 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
         # Refused here, the attempt fails; refused by the journal, nothing could be recorded of it at all (E10).
         _model_failed(draft, item, _broken(draft, wrong), retryable=True)
         return
+    is_judge = draft.state.steps[item.step].tool is not None
     draft.record(
         ev.ModelCompleted(
             item.step,
@@ -165,13 +171,25 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
             item.duration_ms,
         )
     )
+    if is_judge:
+        passage.judged(draft, item)
+        advance(draft)
+    else:
+        passage.enter(draft, f"t{draft.state.turn}.a")
+
+
+def _after_model(draft: Draft, subject: str) -> None:
+    """What a model's answer asks for: calls, another turn, or the end."""
+    reply = draft.event_of(ev.ModelCompleted) or draft.scope.transcript.last_reply
+    if reply is None:
+        return
     if reply.message.tool_calls:
         tool_calls.accept_all(draft, reply.message)
         advance(draft)
     elif reply.finish_reason == "length":
         advance(draft)
     else:
-        _answer(draft, item.step, reply.finish_reason, reply.message.text)
+        _answer(draft, reply.step, reply.finish_reason, joints.content(draft, subject))
 
 
 def _answer(draft: Draft, step: str, finish_reason: str, text: str) -> None:
@@ -191,12 +209,14 @@ def _answer(draft: Draft, step: str, finish_reason: str, text: str) -> None:
         draft.record(ev.ExecutionFailed(error, partial=text))
         return
     if plan.output is None:
-        draft.record(ev.ExecutionCompleted(text, finish_reason))
+        answers.complete(draft, text, finish_reason)
+        advance(draft)
         return
     value, wrong = parse_answer(text)
     errors = (wrong,) if wrong else problems(plan.output.schema, value)
     if not errors:
-        draft.record(ev.ExecutionCompleted(value, finish_reason))
+        answers.complete(draft, value, finish_reason)
+        advance(draft)
         return
     draft.record(ev.OutputRejected(step, errors))
     if draft.state.rejections > plan.output_retries:
@@ -243,7 +263,11 @@ def _model_failed(
     policy = draft.scope.plan.model_retry
     failures = draft.state.steps[item.step].failures + 1
     if not retryable or failures >= policy.max_attempts:
-        draft.record(ev.ExecutionFailed(error, partial=_said(draft)))
+        if draft.state.steps[item.step].tool is not None:
+            draft.record(ev.ModelFailed(item.step, item.attempt, error))
+            passage.failed(draft, item.step, draft.state.steps[item.step].tool or "", error.what)
+            return
+        draft.end(ev.ExecutionFailed(error, partial=_said(draft)))
         return
     due = retry_at(policy, failures, draft.now_ms, jitter, wait_ms)
     draft.record(ev.ModelFailed(item.step, item.attempt, error, due))
@@ -251,6 +275,10 @@ def _model_failed(
 
 def _ask_again(draft: Draft, step_id: str, step: Step) -> None:
     attempt = step.attempt + 1
+    judge = draft.scope.transcript.judges.get(step_id)
+    if judge is not None:
+        draft.record(msgspec.structs.replace(judge, attempt=attempt), CallModel(step_id, attempt))
+        return
     draft.record(ev.ModelRequested(step_id, draft.state.turn, attempt), CallModel(step_id, attempt))
 
 
@@ -317,7 +345,7 @@ def _model_lost(draft: Draft, item: inp.Recover, step_id: str, step: Step) -> No
         )
         partial = _said(draft)
         draft.record(ev.ModelLost(step_id, step.attempt, item.reason))
-        draft.record(ev.ExecutionFailed(error, partial=partial))
+        draft.end(ev.ExecutionFailed(error, partial=partial))
         return
     due = retake_at(losses, draft.now_ms)
     draft.record(ev.ModelLost(step_id, step.attempt, item.reason, due))
@@ -365,13 +393,17 @@ def _quarantine(draft: Draft, item: inp.Quarantine) -> None:
 def _task_succeeded(draft: Draft, item: inp.TaskSucceeded) -> None:
     step = tool_calls.succeed(draft, item)
     if is_function(step):
-        _function_ended(draft, step, item.result)
+        _function_ended(draft, item.step, step, item.result)
+    else:
+        tool_calls.ended(draft, item.step)
     advance(draft)
 
 
-def _function_ended(draft: Draft, step: Step, result: Any) -> None:
+def _function_ended(draft: Draft, step_id: str, step: Step, result: Any) -> None:
     """What a function's result is taken for, in the commit that records it."""
-    if draft.state.team.strategy and draft.state.team.phase != "synthesis":
+    if joints.stage_of(step_id) is not None:
+        passage.function_ended(draft, step_id, step.tool or "", result)
+    elif draft.state.team.strategy and draft.state.team.phase != "synthesis":
         MACHINES[draft.state.team.strategy].function_ended(draft, step.tool or "", result)
     else:
         answers.stop_decided(draft, result)
@@ -392,7 +424,10 @@ def _given_up(draft: Draft, step_id: str, step: Step, error: ev.ErrorInfo) -> No
     """Go on after a failed attempt; a function for which no further one is made has not decided (E8)."""
     if is_function(step) and step_id not in draft.state.steps:
         why = " ".join(filter(None, (error.what, error.why)))
-        functions.fail(draft, step.tool or "", step.agent or "", why)
+        if joints.stage_of(step_id) is not None:
+            passage.failed(draft, step_id, step.tool or "", why)
+        else:
+            functions.fail(draft, step.tool or "", step.agent or "", why)
     advance(draft)
 
 
@@ -402,6 +437,8 @@ def _child_ended(draft: Draft, item: inp.ChildEnded) -> None:
         return
     failed = draft.event_of(ev.ChildFailed)
     if asked.call_id is not None:
+        if failed is None:
+            tool_calls.ended(draft, item.step)
         answers.passes_on(draft, asked)
     elif failed is not None:
         MACHINES[draft.state.team.strategy].child_failed(draft, failed)
@@ -411,11 +448,27 @@ def _child_ended(draft: Draft, item: inp.ChildEnded) -> None:
 def _decide(draft: Draft, item: inp.Decide) -> None:
     tool_calls.decide(draft, item)
     decided = draft.event_of(ev.ApprovalDecided)
-    if decided is not None and draft.state.team.strategy and draft.state.team.phase == "choosing":
+    if decided is not None and joints.stage_of(decided.step) is not None:
+        passage.answered(draft, decided)
+    elif decided is not None and decided.answer is not None and "." in decided.step:
+        tool_calls.ended(draft, decided.step)
+    elif decided is not None and draft.state.team.strategy and draft.state.team.phase == "choosing":
         MACHINES[draft.state.team.strategy].answered(draft, decided)
     advance(draft)
 
 
+def _go_on(draft: Draft, _subject: str) -> None:
+    advance(draft)
+
+
+_WAYS: Ways = {
+    "in": _go_on,
+    "b": _go_on,
+    "a": _after_model,
+    "i": tool_calls.passed,
+    "r": _go_on,
+    "out": answers.take,
+}
 _DECIDE: dict[type[inp.Input], Callable[[Draft, Any], None]] = {
     inp.Begin: _begin,
     inp.ModelSucceeded: _model_succeeded,

@@ -61,7 +61,7 @@ class TurnState(msgspec.Struct, omit_defaults=True):
     """The state of one agent's loop; stored with every commit. `shared` is the tools' state; an absent `v` is 1.
 
     `team` is where a team's machine stands; `stop_asked` the last turn whose stop condition has said no;
-    `refusals` how often an answer was refused, by whom.
+    `refusals` how often an answer or a call was refused, by whom; `prepared` the turn whose before_model has run.
     """
 
     v: int = 1
@@ -78,6 +78,7 @@ class TurnState(msgspec.Struct, omit_defaults=True):
     team: Team = Team()
     stop_asked: int = 0
     refusals: dict[str, int] = {}
+    prepared: int = 0
 
     @property
     def over(self) -> bool:
@@ -93,6 +94,12 @@ _STEP_EVENTS: tuple[type[ev.Event], ...] = (
     ev.ModelLost,
     ev.OutputRejected,
     ev.AnswerRefused,
+    ev.JudgeRequested,
+    ev.GuardDecided,
+    ev.HookEnded,
+    ev.Replaced,
+    ev.AnswerProposed,
+    ev.HandoffDecided,
     ev.ToolRequested,
     ev.ToolRefused,
     ev.ToolStarted,
@@ -140,6 +147,8 @@ STEPS: dict[tuple[StepStatus | None, type[ev.Event]], tuple[StepStatus | None, .
     ("asking", ev.ModelLost): ("retrying",),
     (None, ev.OutputRejected): (None,),
     (None, ev.AnswerRefused): (None,),
+    (None, ev.JudgeRequested): ("asking",),
+    ("retrying", ev.JudgeRequested): ("asking",),
     (None, ev.ToolRefused): (None,),
     (None, ev.ToolRequested): ("ready",),
     (None, ev.ApprovalRequested): ("approval",),
@@ -204,24 +213,38 @@ def _model_requested(state: TurnState, event: ev.ModelRequested) -> None:
     state.steps[event.step] = Step("asking", event.attempt, step.failures if step else 0)
 
 
+def _judge_requested(state: TurnState, event: ev.JudgeRequested) -> None:
+    step = _before(state, event.step, event)
+    failures = step.failures if step else 0
+    state.steps[event.step] = Step("asking", event.attempt, failures, tool=f"@guard.{event.guard}")
+
+
+def _hook_ended(state: TurnState, event: ev.HookEnded) -> None:
+    if event.hook == "@before_model":
+        state.prepared = event.turn
+
+
 def _model_completed(state: TurnState, event: ev.ModelCompleted) -> None:
-    _before(state, event.step, event)
+    step = _before(state, event.step, event)
     del state.steps[event.step]
     state.usage = state.usage.plus(event.usage)
-    # Calls of the same answer open their steps in the events that follow in the same commit.
-    state.settled = True
+    if step is None or step.tool is None:  # not a judge's
+        # Calls of the same answer open their steps in the events that follow in the same commit.
+        state.settled = True
 
 
 def _model_failed(state: TurnState, event: ev.ModelFailed) -> None:
     step = _before(state, event.step, event)
     failures = (step.failures if step else 0) + 1
-    state.steps[event.step] = Step("retrying", event.attempt, failures, event.retry_at_ms)
+    tool = step.tool if step else None
+    state.steps[event.step] = Step("retrying", event.attempt, failures, event.retry_at_ms, tool=tool)
 
 
 def _model_lost(state: TurnState, event: ev.ModelLost) -> None:
     step = _before(state, event.step, event)
     failures = step.failures if step else 0
-    state.steps[event.step] = Step("retrying", event.attempt, failures, event.retry_at_ms)
+    tool = step.tool if step else None
+    state.steps[event.step] = Step("retrying", event.attempt, failures, event.retry_at_ms, tool=tool)
 
 
 def _output_rejected(state: TurnState, event: ev.OutputRejected) -> None:
@@ -379,6 +402,12 @@ _EVOLVE: dict[type[ev.Event], Callable[[TurnState, Any], None]] = {
     ev.ModelLost: _model_lost,
     ev.OutputRejected: _output_rejected,
     ev.AnswerRefused: _answer_refused,
+    ev.JudgeRequested: _judge_requested,
+    ev.GuardDecided: _nothing,
+    ev.HookEnded: _hook_ended,
+    ev.Replaced: _nothing,
+    ev.AnswerProposed: _nothing,
+    ev.HandoffDecided: _nothing,
     ev.ToolRefused: _tool_refused,
     ev.ToolRequested: _tool_requested,
     ev.ToolStarted: _tool_started,

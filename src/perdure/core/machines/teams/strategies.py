@@ -11,7 +11,7 @@ import msgspec
 
 from perdure.core import events as ev
 from perdure.core.machines.draft import Draft
-from perdure.core.machines.teams import manual, parallel, random, round_robin, router, sequential, talk
+from perdure.core.machines.teams import manual, parallel, random, round_robin, router, sequential, swarm, talk
 
 
 def _no_function(draft: Draft, function: str, _result: Any) -> None:
@@ -37,5 +37,6 @@ MACHINES: dict[str, Machine] = {
     "round_robin": Machine(round_robin.advance, round_robin.function_ended),
     "random": Machine(random.advance, random.function_ended),
     "manual": Machine(manual.advance, manual.function_ended, answered=manual.answered),
+    "swarm": Machine(swarm.advance, swarm.function_ended),
     "router": Machine(router.advance, router.function_ended),
 }

@@ -81,6 +81,12 @@ MANUAL: Table = {
     ("choosing", ev.AgentChosen): "chosen",
     **_TURNS,
 }
+SWARM: Table = {
+    **ROUND_ROBIN,
+    ("asked", ev.FunctionRequested): "choosing",  # a condition, after the stop condition
+    ("choosing", ev.HandoffDecided): "asked",
+    ("asking", ev.HandoffDecided): "asked",  # there is no stop condition
+}
 ROUTER: Table = {
     ("ready", ev.ChildRequested): "choosing",
     ("ready", ev.FunctionRequested): "choosing",
@@ -96,6 +102,7 @@ TABLES: dict[str, Table] = {
     "round_robin": ROUND_ROBIN,
     "random": ROUND_ROBIN,
     "manual": MANUAL,
+    "swarm": SWARM,
     "router": ROUTER,
 }
 _KNOWN: dict[str, frozenset[type[ev.Event]]] = {
@@ -103,9 +110,22 @@ _KNOWN: dict[str, frozenset[type[ev.Event]]] = {
 }
 
 
+def _is_about_something_else(event: ev.Event) -> bool:
+    """Whether an event of a kind that tables know is not the machine's: a guardrail, a callback, leave for a tool."""
+    if isinstance(event, ev.FunctionRequested):
+        return event.function.startswith(("@guard.", "@before_", "@after_", "@instructions"))
+    if isinstance(event, ev.ApprovalRequested):
+        return event.asks != "pick"
+    if isinstance(event, ev.ApprovalDecided):
+        return not event.step.startswith("p")
+    return False
+
+
 def follow(team: Team, event: ev.Event) -> Team | None:
     """The team after *event*; None when the pair is not in its table."""
     kind = type(event)
+    if _is_about_something_else(event):
+        return team
     if team.phase == "synthesis" or kind not in _KNOWN.get(team.strategy, frozenset()):
         return team
     if isinstance(event, ev.AgentChosen) and event.by == "synthesis":

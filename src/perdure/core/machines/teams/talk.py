@@ -9,8 +9,8 @@ from typing import Any
 
 from perdure.core import conditions
 from perdure.core import events as ev
-from perdure.core.history import Entry, conversation_text, introductions, team_view, text_of
-from perdure.core.machines import children, functions
+from perdure.core.history import Entry, conversation_text, entry_of, introductions, team_view, text_of
+from perdure.core.machines import answers, children, functions
 from perdure.core.machines.draft import Draft
 from perdure.core.messages import Message, TextPart, user
 from perdure.core.plan import Member, TeamPlan
@@ -35,8 +35,7 @@ def entries(draft: Draft) -> list[Entry]:
         if isinstance(event, ev.ChildCompleted):
             asked = draft.child(event.step)
             if asked is not None and asked.role == "member":
-                said = Message("assistant", (TextPart(text_of(event.output)),))
-                found.append(Entry(asked.agent, said, event.output))
+                found.append(entry_of(asked.agent, event.output, event.handover))
     return found
 
 
@@ -89,7 +88,7 @@ def finish(draft: Draft, output: Any, finish_reason: str = "stop", reason: str =
             draft.end(ev.ExecutionFailed(error, finish_reason="output_invalid", partial=text_of(output)))
             return
         output = value
-    draft.end(ev.ExecutionCompleted(output, finish_reason, reason))
+    answers.complete(draft, output, finish_reason, reason)
 
 
 def sum_up_or_finish(draft: Draft, output: Any, finish_reason: str = "stop", reason: str = "") -> None:
