@@ -14,7 +14,7 @@ from perdure.core import events as ev
 from perdure.core import inputs as inp
 from perdure.core.effects import CallModel, WithdrawTask
 from perdure.core.errors import ExecutionError, PerdureError
-from perdure.core.machines import answers, children, functions, joints, passage, tool_calls
+from perdure.core.machines import answers, children, functions, inbox, joints, passage, tool_calls
 from perdure.core.machines.attempts import (
     effects_of,
     is_function,
@@ -32,7 +32,15 @@ from perdure.core.validation import not_storable, parse_answer, problems
 
 __all__ = ["apply", "effects_of", "next_due_ms"]
 
-_LATE = (inp.ModelSucceeded, inp.ModelErrored, inp.TaskSilent, inp.ChildEnded, inp.Tick, inp.Recover)
+_LATE = (
+    inp.ModelSucceeded,
+    inp.ModelErrored,
+    inp.TaskSilent,
+    inp.ChildEnded,
+    inp.JoinSession,
+    inp.Tick,
+    inp.Recover,
+)
 
 
 def apply(scope: Scope, state: TurnState, item: inp.Input, now_ms: int) -> Applied:
@@ -84,7 +92,26 @@ def _begin(draft: Draft, item: inp.Begin) -> None:
             history=item.history,
         )
     )
-    passage.enter(draft, "in")
+    if item.after is not None:
+        inbox.await_session(draft, item.after)
+    else:
+        passage.enter(draft, "in")
+
+
+def _join_session(draft: Draft, item: inp.JoinSession) -> None:
+    inbox.join_session(draft, item)
+    if draft.event_of(ev.SessionJoined) is not None:
+        passage.enter(draft, "in")
+
+
+def _say(draft: Draft, item: inp.Say) -> None:
+    inbox.say(draft, item)
+    advance(draft)
+
+
+def _stop_soon(draft: Draft, item: inp.StopSoon) -> None:
+    inbox.stop_soon(draft, item)
+    advance(draft)
 
 
 def advance(draft: Draft) -> None:
@@ -94,6 +121,9 @@ def advance(draft: Draft) -> None:
     """
     state = draft.state
     if state.over or state.phase == "new" or not state.settled or state.steps:
+        return
+    if state.stopping and (state.turn or state.team.turns):
+        answers.stop_here(draft)
         return
     if state.team.strategy and state.team.phase != "synthesis":
         MACHINES[state.team.strategy].advance(draft)
@@ -290,13 +320,14 @@ def _pause(draft: Draft, item: inp.Pause) -> None:
     if draft.state.phase == "paused":
         return
     offered = [WithdrawTask(i) for i, s in draft.state.steps.items() if on_offer(s)]
-    draft.record(ev.ExecutionPaused(item.by, item.reason), *offered)
+    told = inbox.tell_children(draft.state, "pause")
+    draft.record(ev.ExecutionPaused(item.by, item.reason), *offered, *told)
 
 
 def _resume(draft: Draft, item: inp.Resume) -> None:
     if draft.state.phase == "active":
         return  # resuming what runs is what a restarted client does; it changes nothing
-    draft.record(ev.ExecutionResumed(item.by))
+    draft.record(ev.ExecutionResumed(item.by), *inbox.tell_children(draft.state, "resume"))
     # A call that is still running is left alone by the engine; one that a crash took away is made again.
     draft.effects.extend(effects_of(draft.state))
     take_up(draft)
@@ -402,6 +433,9 @@ _DECIDE: dict[type[inp.Input], Callable[[Draft, Any], None]] = {
     inp.Cancel: _cancel,
     inp.Pause: _pause,
     inp.Resume: _resume,
+    inp.Say: _say,
+    inp.StopSoon: _stop_soon,
+    inp.JoinSession: _join_session,
     inp.Tick: _tick,
     inp.Recover: _recover,
     inp.Quarantine: _quarantine,
