@@ -240,8 +240,7 @@ def _tool_plan(tool: ToolDefinition, where: str, members: Members) -> ToolPlan:
     if tool.max_calls is not None:
         check_number("max_calls", tool.max_calls, 1, MAX_COUNT, where=where)
     _check_retry(tool.retry, where)
-    if tool.kind == "message":
-        raise DefinitionError("E0106", f"This server has no tools of the kind {tool.kind!r} yet", where=where)
+    check_number("batch_size", tool.batch_size, 1, MAX_COUNT, where=where)
     if (tool.agent is not None) != (tool.kind == "agent"):
         raise DefinitionError("E0106", "A tool of the kind agent has an agent, and no other has", where=where)
     schema = tool.input_schema or (NO_ARGUMENTS if tool.agent is None else REQUEST)
@@ -260,6 +259,8 @@ def _tool_plan(tool: ToolDefinition, where: str, members: Members) -> ToolPlan:
         kind=tool.kind,
         agent=None if tool.agent is None else members.add(tool.agent),
         guards=checked_guards(tool.guardrails, where),
+        batch_size=tool.batch_size,
+        blocking=tool.blocking,
         answer_schema=(tool.output_schema or ANSWER) if tool.kind == "human" else None,
     )
 

@@ -16,6 +16,16 @@ import msgspec
 from perdure.core.event_base import ErrorInfo, Event, Handover, HistoryRef, ParentRef, storable
 from perdure.core.messages import Message
 from perdure.core.model import FinishReason, Usage
+from perdure.core.talk_events import (
+    MessageAwaited,
+    MessageMode,
+    MessageReceived,
+    MessagesTaken,
+    ModelInterrupted,
+    SessionAwaited,
+    SessionJoined,
+    StopRequested,
+)
 from perdure.core.team_events import (
     AgentChosen,
     AnswerProposed,
@@ -64,15 +74,23 @@ __all__ = [
     "HistoryRef",
     "HookEnded",
     "JudgeRequested",
+    "MessageAwaited",
+    "MessageMode",
+    "MessageReceived",
+    "MessagesTaken",
     "ModelCompleted",
     "ModelFailed",
+    "ModelInterrupted",
     "ModelLost",
     "ModelRequested",
     "OutputRejected",
     "ParentRef",
     "Recorded",
     "Replaced",
+    "SessionAwaited",
+    "SessionJoined",
     "StopDecided",
+    "StopRequested",
     "TimerFired",
     "ToolCompleted",
     "ToolFailed",
@@ -133,7 +151,7 @@ class ExecutionCompleted(Event, frozen=True, omit_defaults=True, tag="execution_
     """Ended with an answer. `output` is a text, or the JSON value that fits the output type.
 
     `finish_reason` is stop, length, content_filter, termination (with the `reason`), gate, max_turns of a
-    conversation, done (a person or a router said so), handoff, or handover (with to whom).
+    conversation, done (a person or a router said so), handoff, handover (with to whom), or stopped.
     """
 
     BODY: ClassVar[str | None] = "output"
@@ -385,6 +403,13 @@ AnyEvent = (
     | Replaced
     | AnswerProposed
     | JudgeRequested
+    | MessageReceived
+    | ModelInterrupted
+    | MessageAwaited
+    | MessagesTaken
+    | StopRequested
+    | SessionAwaited
+    | SessionJoined
 )
 
 TERMINAL = (ExecutionCompleted, ExecutionFailed, ExecutionCancelled)

@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from perdure.core.events import ErrorInfo, Handover, HistoryRef, ParentRef
+from perdure.core.events import ErrorInfo, Handover, HistoryRef, MessageMode, ParentRef
 from perdure.core.messages import Message
 from perdure.core.model import ModelReply, Usage
 
 
 class Begin(msgspec.Struct, frozen=True):
-    """Start the execution; the first input, once."""
+    """Start the execution; the first input, once. `after` is the execution that must end before this one goes on."""
 
     plan_hash: str
     input: Message
@@ -25,6 +25,7 @@ class Begin(msgspec.Struct, frozen=True):
     context: dict[str, Any] | None = None
     parent: ParentRef | None = None
     history: HistoryRef | None = None
+    after: str | None = None
 
 
 class ChildEnded(msgspec.Struct, frozen=True):
@@ -133,6 +134,28 @@ class Resume(msgspec.Struct, frozen=True):
     by: str
 
 
+class Say(msgspec.Struct, frozen=True):
+    """Somebody says something to the running execution. The same `id` again changes nothing."""
+
+    id: str
+    message: Message
+    by: str
+    mode: MessageMode = "enqueue"
+
+
+class StopSoon(msgspec.Struct, frozen=True):
+    """A person asks for the end after the turn that the execution is in."""
+
+    by: str
+    reason: str = ""
+
+
+class JoinSession(msgspec.Struct, frozen=True):
+    """The execution before this one in its session has ended."""
+
+    execution_id: str
+
+
 class Tick(msgspec.Struct, frozen=True):
     """A timer is due: the engine says only that time has passed; the machine knows for what."""
 
@@ -162,6 +185,9 @@ Input = (
     | Cancel
     | Pause
     | Resume
+    | Say
+    | StopSoon
+    | JoinSession
     | Tick
     | Recover
     | Quarantine

@@ -78,6 +78,8 @@ class ToolPlan(msgspec.Struct, frozen=True):
     agent: Member | None = None
     answer_schema: dict[str, Any] | None = None
     guards: tuple[GuardrailDefinition, ...] = ()
+    batch_size: int = 1
+    blocking: bool = True
 
 
 # A function of the agent's, such as a router, has no options of its own: three attempts, tried again when it is lost.

@@ -13,7 +13,7 @@ import msgspec
 from perdure.core import events as ev
 from perdure.core.definition import OutputDefinition
 from perdure.core.guards import JUDGE_SCHEMA, judge_text
-from perdure.core.history import Entry, conversation_text, entry_of
+from perdure.core.history import Entry, conversation_text, entry_of, text_of
 from perdure.core.messages import Message, Part, TextPart, ToolResultPart, user
 from perdure.core.model import ModelRequest, ModelSettings
 from perdure.core.model_name import parse_model
@@ -52,6 +52,8 @@ class Transcript:
         children: the requests of the open child executions, by step.
         entries: what a team was asked, and what its agents said, in order.
         before: how many of the messages are of the conversation that this one goes on from.
+        inbox: messages that no model has been shown; `said_ids` are the ids of all that were ever said.
+        passed_on: what was said while a child is open, by the child's step.
         judges: the open questions to judging models, by step.
         replaced: what guardrails and callbacks put in the place of something, by subject, in this turn.
         instructions: what a function gave for them; None: the plan's. `added_instructions` stand behind them this turn.
@@ -74,13 +76,16 @@ class Transcript:
         "cut",
         "entries",
         "functions",
+        "inbox",
         "instructions",
         "judges",
         "last_reply",
         "last_text",
         "messages",
+        "passed_on",
         "proposed",
         "replaced",
+        "said_ids",
     )
 
     def __init__(self, history: Sequence[Message] = ()) -> None:
@@ -90,6 +95,9 @@ class Transcript:
         self.functions: dict[str, PendingCall] = {}
         self.children: dict[str, ev.ChildRequested] = {}
         self.judges: dict[str, ev.JudgeRequested] = {}
+        self.inbox: list[ev.MessageReceived] = []
+        self.said_ids: set[str] = set()
+        self.passed_on: dict[str, list[ev.MessageReceived]] = {}
         self.replaced: dict[str, Any] = {}
         self.instructions: str | None = None
         self.added_instructions = ""
@@ -149,6 +157,7 @@ class Transcript:
     def _next_turn(self, event: ev.ModelRequested, _at_ms: int) -> None:
         if event.attempt == 1:
             self.replaced.clear()
+        unseen, self.inbox = self.inbox, []
         if self._results:
             steps = sorted(self._results, key=self._index.__getitem__)
             self.messages.append(Message("tool", tuple(self._results[s] for s in steps)))
@@ -156,6 +165,7 @@ class Transcript:
         if self._after is not None:
             self.messages.append(self._after)
             self._after = None
+        self.messages += [said.message for said in unseen]
 
     def _add(self, step: str, call_id: str, tool: str, result: Any, *, is_error: bool) -> None:
         self._results[step] = ToolResultPart(call_id, tool, result, is_error)
@@ -195,6 +205,7 @@ class Transcript:
 
     def _child_completed(self, event: ev.ChildCompleted, _at_ms: int) -> None:
         asked = self.children.pop(event.step)
+        self.passed_on.pop(event.step, None)
         if asked.call_id is not None:
             self._add(event.step, asked.call_id, asked.tool, event.output, is_error=False)
         elif asked.role == "member":
@@ -253,6 +264,32 @@ class Transcript:
         others = tuple(part for part in message.parts if not isinstance(part, TextPart))
         self.messages[place] = Message(message.role, (TextPart(text), *others))
 
+    def _said(self, event: ev.MessageReceived, _at_ms: int) -> None:
+        self.said_ids.add(event.id)
+        self.inbox.append(event)
+        if self.entries:
+            self.entries.append(Entry("", event.message))
+        for step in self.children:
+            self.passed_on.setdefault(step, []).append(event)
+
+    def _interrupted(self, _event: ev.ModelInterrupted, _at_ms: int) -> None:
+        self.cut = []
+
+    def _awaited(self, event: ev.MessageAwaited, _at_ms: int) -> None:
+        self._index.setdefault(event.step, len(self._index))
+
+    def _taken(self, event: ev.MessagesTaken, _at_ms: int) -> None:
+        self._index.setdefault(event.step, len(self._index))
+        taken, self.inbox = self.inbox[: event.count], self.inbox[event.count :]
+        result = {"messages": [{"text": said.message.text, "by": said.by} for said in taken]}
+        self._add(event.step, event.call_id, event.tool, result, is_error=False)
+
+    def _ended(self, event: ev.ExecutionCompleted, _at_ms: int) -> None:
+        # The conversation may go on in another execution: there the answer must be seen as it was given.
+        said = self.messages[-1] if self.messages else None
+        if said is None or said.role != "assistant" or said.tool_calls:
+            self.messages.append(Message("assistant", (TextPart(text_of(event.output)),)))
+
     def _asked(self, event: ev.ApprovalRequested, at_ms: int) -> None:
         if event.asks in ("call", "question"):
             self._index.setdefault(event.step, len(self._index))
@@ -291,6 +328,11 @@ _FOLD: dict[type[ev.Event], Callable[[Transcript, Any, int], None]] = {
     ev.AnswerProposed: Transcript._proposed,  # noqa: SLF001
     ev.HookEnded: Transcript._hook_ended,  # noqa: SLF001
     ev.Replaced: Transcript._replaced,  # noqa: SLF001
+    ev.MessageReceived: Transcript._said,  # noqa: SLF001
+    ev.ModelInterrupted: Transcript._interrupted,  # noqa: SLF001
+    ev.MessageAwaited: Transcript._awaited,  # noqa: SLF001
+    ev.MessagesTaken: Transcript._taken,  # noqa: SLF001
+    ev.ExecutionCompleted: Transcript._ended,  # noqa: SLF001
     ev.ToolRequested: Transcript._requested,  # noqa: SLF001
     ev.ToolRefused: Transcript._refused,  # noqa: SLF001
     ev.ToolCompleted: Transcript._tool_completed,  # noqa: SLF001

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from perdure.core.errors import JournalError
-from perdure.core.events import AnyEvent, ApprovalKind, Recorded
+from perdure.core.events import AnyEvent, ApprovalKind, MessageMode, Recorded
 from perdure.core.messages import Message
 from perdure.core.model import Delta, ModelRef, ModelReply, ModelRequest, Usage
 from perdure.core.plan import Plan
@@ -23,6 +23,8 @@ Status = Literal[
     "waiting:timer",
     "waiting:worker",
     "waiting:child",
+    "waiting:message",
+    "waiting:session",
     "paused",
     "quarantined",
     "completed",
@@ -174,7 +176,7 @@ class Journal(Protocol):
         """Executions, newest first."""
 
     async def unfinished(self) -> list[StoredExecution]:
-        """What a restart takes up, oldest first: status running, waiting:worker, waiting:child, paused or quarantined.
+        """What a restart takes up, oldest first: what is running, paused, quarantined, or waits for another execution.
 
         The last two may have had steps in flight; what waits for a person or a timer has not.
         """
@@ -400,6 +402,16 @@ class Executions(Protocol):
 
     async def resume(self, execution_id: str, by: str) -> ExecutionView:
         """Go on after a pause or out of quarantine; on a running execution it changes nothing."""
+        ...
+
+    async def say(
+        self, execution_id: str, message_id: str, message: Message, by: str, mode: MessageMode
+    ) -> ExecutionView:
+        """Say something to a running execution; the same id again changes nothing. E0402 when it is over."""
+        ...
+
+    async def stop(self, execution_id: str, by: str, reason: str) -> ExecutionView:
+        """Ask for the end after the turn that it is in, with what there is."""
         ...
 
     async def decide(self, approval_id: str, decision: Decision) -> ApprovalRow:

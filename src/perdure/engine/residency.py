@@ -14,7 +14,7 @@ from perdure.core import inputs as inp
 from perdure.core.effects import CallModel
 from perdure.core.errors import ExecutionError, JournalError, PerdureError
 from perdure.core.events import ExecutionStarted, HistoryRef
-from perdure.core.history import handoff_view, team_view
+from perdure.core.history import handoff_view, session_view, team_view
 from perdure.core.machines.draft import Applied
 from perdure.core.machines.turn import effects_of
 from perdure.core.machines.turn_state import TurnState, decode_state, encode_state, evolve
@@ -119,12 +119,14 @@ class Residency:
             if row is None:
                 raise not_found(ref.execution_id)
             source = await self._folded(row)
+        seen = source.transcript
         if ref.kind == "team":
             members = source.plan.team.members if source.plan.team is not None else ()
-            return team_view(source.transcript.entries[: ref.upto], members, viewer)
+            before = handoff_view(seen.messages[: seen.before])
+            return [*before, *team_view(seen.entries[: ref.upto], members, viewer)]
         if ref.kind == "handoff":
-            return handoff_view(source.transcript.messages[: ref.upto])
-        return list(source.transcript.messages)
+            return handoff_view(seen.messages[: ref.upto])
+        return session_view(seen.messages) if source.state.over else []
 
     async def _folded(self, row: StoredExecution) -> Resident:
         """An execution read for its conversation alone: nobody drives it."""

@@ -107,6 +107,13 @@ class Resident:
         return not self.committing and not self.mailbox
 
 
+_WAITS: dict[str, Status] = {
+    "child": "waiting:child",
+    "message": "waiting:message",
+    "session": "waiting:session",
+}
+
+
 def status_of(state: TurnState) -> Status:
     """The execution's status in one word, from its state alone."""
     if state.phase != "active":
@@ -117,8 +124,8 @@ def status_of(state: TurnState) -> Status:
             return "running"
         if step.status == "approval":
             waiting = "waiting:approval"
-        elif step.status == "child" and waiting != "waiting:approval":
-            waiting = "waiting:child"
+        elif step.status in ("child", "message", "session") and waiting != "waiting:approval":
+            waiting = _WAITS[step.status]
         elif waiting == "running":
             waiting = "waiting:timer"
     return waiting

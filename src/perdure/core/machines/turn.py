@@ -10,20 +10,37 @@ execution that is over (E5, E0402). A late input that needs no answer does nothi
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from perdure.core import events as ev
 from perdure.core import inputs as inp
-from perdure.core.effects import CallModel, Effect, OfferTask, StartChild, WithdrawTask
+from perdure.core.effects import CallModel, WithdrawTask
 from perdure.core.errors import ExecutionError, PerdureError
-from perdure.core.machines import answers, children, functions, joints, passage, tool_calls
-from perdure.core.machines.backoff import MOST_LOST, retake_at, retry_at
+from perdure.core.machines import answers, children, functions, inbox, joints, passage, tool_calls
+from perdure.core.machines.attempts import (
+    effects_of,
+    is_function,
+    model_lost,
+    next_due_ms,
+    on_offer,
+    said,
+    take_up,
+)
+from perdure.core.machines.backoff import retry_at
 from perdure.core.machines.draft import Applied, Draft, Scope, Ways, stale_error
 from perdure.core.machines.teams.strategies import MACHINES
 from perdure.core.machines.turn_state import Step, TurnState
 from perdure.core.validation import not_storable, parse_answer, problems
 
-_LATE = (inp.ModelSucceeded, inp.ModelErrored, inp.TaskSilent, inp.ChildEnded, inp.Tick, inp.Recover)
+__all__ = ["apply", "effects_of", "next_due_ms"]
+
+_LATE = (
+    inp.ModelSucceeded,
+    inp.ModelErrored,
+    inp.TaskSilent,
+    inp.ChildEnded,
+    inp.JoinSession,
+    inp.Tick,
+    inp.Recover,
+)
 
 
 def apply(scope: Scope, state: TurnState, item: inp.Input, now_ms: int) -> Applied:
@@ -75,7 +92,26 @@ def _begin(draft: Draft, item: inp.Begin) -> None:
             history=item.history,
         )
     )
-    passage.enter(draft, "in")
+    if item.after is not None:
+        inbox.await_session(draft, item.after)
+    else:
+        passage.enter(draft, "in")
+
+
+def _join_session(draft: Draft, item: inp.JoinSession) -> None:
+    inbox.join_session(draft, item)
+    if draft.event_of(ev.SessionJoined) is not None:
+        passage.enter(draft, "in")
+
+
+def _say(draft: Draft, item: inp.Say) -> None:
+    inbox.say(draft, item)
+    advance(draft)
+
+
+def _stop_soon(draft: Draft, item: inp.StopSoon) -> None:
+    inbox.stop_soon(draft, item)
+    advance(draft)
 
 
 def advance(draft: Draft) -> None:
@@ -85,6 +121,9 @@ def advance(draft: Draft) -> None:
     """
     state = draft.state
     if state.over or state.phase == "new" or not state.settled or state.steps:
+        return
+    if state.stopping and (state.turn or state.team.turns):
+        answers.stop_here(draft)
         return
     if state.team.strategy and state.team.phase != "synthesis":
         MACHINES[state.team.strategy].advance(draft)
@@ -100,7 +139,7 @@ def advance(draft: Draft) -> None:
             where=f"agent {draft.scope.plan.agent}",
             fix="Raise max_turns, or make the task smaller.",
         )
-        partial = _said(draft)
+        partial = said(draft)
         draft.record(ev.ExecutionFailed(error, finish_reason="max_turns", partial=partial))
         return
     turn = state.turn + 1
@@ -109,35 +148,6 @@ def advance(draft: Draft) -> None:
         return
     step = f"t{turn}.m"
     draft.record(ev.ModelRequested(step, turn), CallModel(step, 1))
-
-
-def _said(draft: Draft) -> str:
-    """The agent's last words. An answer of this very input is not in the transcript yet."""
-    transcript = draft.scope.transcript
-    for event in draft.events:
-        if isinstance(event, ev.ModelCompleted):
-            before = () if event.message.tool_calls else transcript.cut
-            return "".join((*before, event.message.text))
-    return "".join(transcript.cut) or transcript.last_text
-
-
-def effects_of(state: TurnState) -> tuple[Effect, ...]:
-    """Every effect whose step has no recorded outcome: what a restart or a resume performs again (E4)."""
-    if state.phase != "active":
-        return ()
-    found: list[Effect] = []
-    for step_id, step in state.steps.items():
-        if step.status == "asking":
-            found.append(CallModel(step_id, step.attempt))
-        elif _on_offer(step):
-            found.append(_offer(step_id, step))
-        elif step.status == "child":
-            found.append(StartChild(step_id, step.child_id or ""))
-    return tuple(found)
-
-
-def _offer(step_id: str, step: Step) -> OfferTask:
-    return OfferTask(step_id, step.tool or "", step.agent)
 
 
 # Model steps --------------------------------------------------------------------------------------------
@@ -267,19 +277,10 @@ def _model_failed(
             draft.record(ev.ModelFailed(item.step, item.attempt, error))
             passage.failed(draft, item.step, draft.state.steps[item.step].tool or "", error.what)
             return
-        draft.end(ev.ExecutionFailed(error, partial=_said(draft)))
+        draft.end(ev.ExecutionFailed(error, partial=said(draft)))
         return
     due = retry_at(policy, failures, draft.now_ms, jitter, wait_ms)
     draft.record(ev.ModelFailed(item.step, item.attempt, error, due))
-
-
-def _ask_again(draft: Draft, step_id: str, step: Step) -> None:
-    attempt = step.attempt + 1
-    judge = draft.scope.transcript.judges.get(step_id)
-    if judge is not None:
-        draft.record(msgspec.structs.replace(judge, attempt=attempt), CallModel(step_id, attempt))
-        return
-    draft.record(ev.ModelRequested(step_id, draft.state.turn, attempt), CallModel(step_id, attempt))
 
 
 # Time, faults and people ---------------------------------------------------------------------------------
@@ -297,60 +298,18 @@ def _tick(draft: Draft, _item: inp.Tick) -> None:
             else "",
             fix="Raise timeout_seconds (waiting for people counts), or give the start a longer limit.",
         )
-        partial = _said(draft)
+        partial = said(draft)
         draft.end(ev.ExecutionFailed(error, finish_reason="timeout", partial=partial))
         return
     if state.phase == "active":
-        _take_up(draft)
-
-
-def _take_up(draft: Draft) -> None:
-    """Begin the next attempt of every step whose wait is over."""
-    for step_id, step in list(draft.state.steps.items()):
-        if step.due_ms is not None and step.due_ms > draft.now_ms:
-            continue
-        if step.status == "retrying":
-            _ask_again(draft, step_id, step)
-        elif step.status == "ready" and step.due_ms is not None:
-            draft.record(ev.TimerFired(step_id, step.due_ms), _offer(step_id, step))
-
-
-def next_due_ms(state: TurnState) -> int | None:
-    """When the execution must be given a `Tick`: the earliest end of a wait, or its deadline."""
-    if state.over:
-        return None
-    times = [state.deadline_ms] if state.deadline_ms is not None else []
-    if state.phase == "active":
-        times += [s.due_ms for s in state.steps.values() if s.due_ms is not None]
-    return min(times, default=None)
+        take_up(draft)
 
 
 def _recover(draft: Draft, item: inp.Recover) -> None:
     for step_id, step in list(draft.state.steps.items()):
         if step.status == "asking":
-            _model_lost(draft, item, step_id, step)
+            model_lost(draft, item, step_id, step)
     advance(draft)
-
-
-def _model_lost(draft: Draft, item: inp.Recover, step_id: str, step: Step) -> None:
-    """Ask again; at last give up, because a call that stops its server stops all other executions too."""
-    losses = step.without_outcome
-    if losses >= MOST_LOST:
-        error = ev.ErrorInfo(
-            "E0405",
-            f"The server stopped during {losses} attempts at the same model call",
-            where=f"agent {draft.scope.plan.agent}, step {step_id}",
-            why=item.reason,
-            fix="Look in the server's log for what stops it, e.g. memory, then start the execution again.",
-        )
-        partial = _said(draft)
-        draft.record(ev.ModelLost(step_id, step.attempt, item.reason))
-        draft.end(ev.ExecutionFailed(error, partial=partial))
-        return
-    due = retake_at(losses, draft.now_ms)
-    draft.record(ev.ModelLost(step_id, step.attempt, item.reason, due))
-    if due is None and draft.state.phase == "active":
-        _ask_again(draft, step_id, step)
 
 
 def _cancel(draft: Draft, item: inp.Cancel) -> None:
@@ -360,33 +319,25 @@ def _cancel(draft: Draft, item: inp.Cancel) -> None:
 def _pause(draft: Draft, item: inp.Pause) -> None:
     if draft.state.phase == "paused":
         return
-    offered = [WithdrawTask(i) for i, s in draft.state.steps.items() if _on_offer(s)]
-    draft.record(ev.ExecutionPaused(item.by, item.reason), *offered)
+    offered = [WithdrawTask(i) for i, s in draft.state.steps.items() if on_offer(s)]
+    told = inbox.tell_children(draft.state, "pause")
+    draft.record(ev.ExecutionPaused(item.by, item.reason), *offered, *told)
 
 
 def _resume(draft: Draft, item: inp.Resume) -> None:
     if draft.state.phase == "active":
         return  # resuming what runs is what a restarted client does; it changes nothing
-    draft.record(ev.ExecutionResumed(item.by))
+    draft.record(ev.ExecutionResumed(item.by), *inbox.tell_children(draft.state, "resume"))
     # A call that is still running is left alone by the engine; one that a crash took away is made again.
     draft.effects.extend(effects_of(draft.state))
-    _take_up(draft)
+    take_up(draft)
     advance(draft)
-
-
-def is_function(step: Step) -> bool:
-    """Whether the step is a function's and not a tool call."""
-    return (step.tool or "").startswith("@")
-
-
-def _on_offer(step: Step) -> bool:
-    return step.status == "ready" and step.due_ms is None
 
 
 def _quarantine(draft: Draft, item: inp.Quarantine) -> None:
     if draft.state.phase == "quarantined":
         return
-    offered = [WithdrawTask(i) for i, s in draft.state.steps.items() if _on_offer(s)]
+    offered = [WithdrawTask(i) for i, s in draft.state.steps.items() if on_offer(s)]
     draft.record(ev.ExecutionQuarantined(item.error), *offered)
 
 
@@ -482,6 +433,9 @@ _DECIDE: dict[type[inp.Input], Callable[[Draft, Any], None]] = {
     inp.Cancel: _cancel,
     inp.Pause: _pause,
     inp.Resume: _resume,
+    inp.Say: _say,
+    inp.StopSoon: _stop_soon,
+    inp.JoinSession: _join_session,
     inp.Tick: _tick,
     inp.Recover: _recover,
     inp.Quarantine: _quarantine,

@@ -24,7 +24,8 @@ STATE_VERSION = ev.EVENT_VERSION
 Phase = Literal["new", "active", "paused", "quarantined", "completed", "failed", "cancelled"]
 # A model step is asking, or waits to be asked again; a tool step waits for a person, for a worker
 # (not before `due_ms`), or is leased, and so is the step of a function; a child step has a child execution.
-StepStatus = Literal["asking", "retrying", "approval", "ready", "leased", "child"]
+# What waits for a message, or for another execution of its session, has a status of its own.
+StepStatus = Literal["asking", "retrying", "approval", "ready", "leased", "child", "message", "session"]
 
 
 class Step(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -61,7 +62,8 @@ class TurnState(msgspec.Struct, omit_defaults=True):
     """The state of one agent's loop; stored with every commit. `shared` is the tools' state; an absent `v` is 1.
 
     `team` is where a team's machine stands; `stop_asked` the last turn whose stop condition has said no;
-    `refusals` how often an answer or a call was refused, by whom; `prepared` the turn whose before_model has run.
+    `refusals` how often an answer or a call was refused, by whom; `prepared` the turn whose before_model has run;
+    `stopping` that somebody wants the end after this turn; `unseen` how many messages no model has been shown.
     """
 
     v: int = 1
@@ -79,6 +81,8 @@ class TurnState(msgspec.Struct, omit_defaults=True):
     stop_asked: int = 0
     refusals: dict[str, int] = {}
     prepared: int = 0
+    stopping: bool = False
+    unseen: int = 0
 
     @property
     def over(self) -> bool:
@@ -100,6 +104,13 @@ _STEP_EVENTS: tuple[type[ev.Event], ...] = (
     ev.Replaced,
     ev.AnswerProposed,
     ev.HandoffDecided,
+    ev.MessageReceived,
+    ev.ModelInterrupted,
+    ev.MessageAwaited,
+    ev.MessagesTaken,
+    ev.StopRequested,
+    ev.SessionAwaited,
+    ev.SessionJoined,
     ev.ToolRequested,
     ev.ToolRefused,
     ev.ToolStarted,
@@ -166,6 +177,13 @@ STEPS: dict[tuple[StepStatus | None, type[ev.Event]], tuple[StepStatus | None, .
     (None, ev.ChildRequested): ("child",),
     ("child", ev.ChildCompleted): (None,),
     ("child", ev.ChildFailed): (None,),
+    ("asking", ev.ModelInterrupted): (None,),
+    ("retrying", ev.ModelInterrupted): (None,),
+    (None, ev.MessageAwaited): ("message",),
+    (None, ev.MessagesTaken): (None,),
+    ("message", ev.MessagesTaken): (None,),
+    (None, ev.SessionAwaited): ("session",),
+    ("session", ev.SessionJoined): (None,),
 }
 
 
@@ -210,6 +228,7 @@ def _model_requested(state: TurnState, event: ev.ModelRequested) -> None:
     step = _before(state, event.step, event)
     state.turn = event.turn
     state.settled = False
+    state.unseen = 0
     state.steps[event.step] = Step("asking", event.attempt, step.failures if step else 0)
 
 
@@ -375,6 +394,43 @@ def _child_ended(state: TurnState, event: ev.ChildCompleted | ev.ChildFailed) ->
     state.usage = state.usage.plus(event.usage)
 
 
+def _message_received(state: TurnState, _event: ev.MessageReceived) -> None:
+    state.unseen += 1
+
+
+def _model_interrupted(state: TurnState, event: ev.ModelInterrupted) -> None:
+    _before(state, event.step, event)
+    del state.steps[event.step]
+    state.settled = True
+
+
+def _message_awaited(state: TurnState, event: ev.MessageAwaited) -> None:
+    _before(state, event.step, event)
+    state.calls = {**state.calls, event.tool: state.calls.get(event.tool, 0) + 1}
+    state.steps[event.step] = Step("message", tool=event.tool, call_id=event.call_id)
+
+
+def _messages_taken(state: TurnState, event: ev.MessagesTaken) -> None:
+    if _before(state, event.step, event) is None:
+        state.calls = {**state.calls, event.tool: state.calls.get(event.tool, 0) + 1}
+    state.steps.pop(event.step, None)
+    state.unseen -= event.count
+
+
+def _stop_requested(state: TurnState, _event: ev.StopRequested) -> None:
+    state.stopping = True
+
+
+def _session_awaited(state: TurnState, event: ev.SessionAwaited) -> None:
+    _before(state, event.step, event)
+    state.steps[event.step] = Step("session", child_id=event.execution_id)
+
+
+def _session_joined(state: TurnState, event: ev.SessionJoined) -> None:
+    _before(state, event.step, event)
+    del state.steps[event.step]
+
+
 def _stop_decided(state: TurnState, event: ev.StopDecided) -> None:
     state.stop_asked = event.turn
 
@@ -408,6 +464,13 @@ _EVOLVE: dict[type[ev.Event], Callable[[TurnState, Any], None]] = {
     ev.Replaced: _nothing,
     ev.AnswerProposed: _nothing,
     ev.HandoffDecided: _nothing,
+    ev.MessageReceived: _message_received,
+    ev.ModelInterrupted: _model_interrupted,
+    ev.MessageAwaited: _message_awaited,
+    ev.MessagesTaken: _messages_taken,
+    ev.StopRequested: _stop_requested,
+    ev.SessionAwaited: _session_awaited,
+    ev.SessionJoined: _session_joined,
     ev.ToolRefused: _tool_refused,
     ev.ToolRequested: _tool_requested,
     ev.ToolStarted: _tool_started,
