@@ -337,8 +337,8 @@ BUGS: tuple[Bug, ...] = (
             ),
             Change(
                 STATE,
-                "kind not in (ev.ModelRequested, ev.ToolStarted, ev.TimerFired)",
-                "kind not in (ev.ModelRequested, ev.TimerFired)",
+                "_BEGIN = (ev.ModelRequested, ev.ToolStarted, ",
+                "_BEGIN = (ev.ModelRequested, ",
             ),
         ),
     ),

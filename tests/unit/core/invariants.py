@@ -8,7 +8,6 @@ from perdure.core import events as ev
 from perdure.core import ids
 from perdure.core.messages import Message, ToolResultPart
 
-
 OPENING = (
     ev.ModelRequested,
     ev.ToolRequested,
@@ -16,6 +15,20 @@ OPENING = (
     ev.FunctionRequested,
     ev.ChildRequested,
     ev.JudgeRequested,
+    ev.MessageAwaited,
+    ev.SessionAwaited,
+)
+
+
+SETTLING = (
+    ev.ModelCompleted,
+    ev.ModelInterrupted,
+    ev.ToolCompleted,
+    ev.ToolRefused,
+    ev.ChildCompleted,
+    ev.ChildFailed,
+    ev.MessagesTaken,
+    ev.SessionJoined,
 )
 
 
@@ -46,9 +59,7 @@ def terminal_is_final(records: Sequence[ev.Recorded]) -> None:
 
 def settles(event: ev.Event) -> str | None:
     """The step that *event* gives its one result to, if it does."""
-    if isinstance(event, ev.ModelCompleted | ev.ToolCompleted | ev.ToolRefused):
-        return event.step
-    if isinstance(event, ev.ChildCompleted | ev.ChildFailed):
+    if isinstance(event, SETTLING):
         return event.step
     if isinstance(event, ev.ToolFailed) and event.retry_at_ms is None:
         return event.step
@@ -146,7 +157,8 @@ def approvals_bind(records: Sequence[ev.Recorded]) -> None:
 
 def _requested_as_approved(
     event: ev.ToolRequested | ev.ChildRequested,
-    asked: dict[str, ev.ApprovalRequested], decided: dict[str, ev.ApprovalDecided]
+    asked: dict[str, ev.ApprovalRequested],
+    decided: dict[str, ev.ApprovalDecided],
 ) -> None:
     requests = [a for a in asked.values() if a.step == event.step]
     if not requests:

@@ -72,8 +72,13 @@ def judged_calls() -> Play:
 
 def patterns(stop: Stop = None) -> Play:
     """Patterns: an answer is mended, a call is blocked, and at last an answer is stopped."""
-    guards = (guard("fixed", "regex", on_fail="fix", message="[gone]"), guard("stop", "regex", patterns=("forbidden",), on_fail="raise"))
-    made = plan(guards=guards, tools=dict([tool("weather", guards=(guard("call", "regex", position="input"),))]))
+    guards = (
+        guard("fixed", "regex", on_fail="fix", message="[gone]"),
+        guard("stop", "regex", patterns=("forbidden",), on_fail="raise"),
+    )
+    made = plan(
+        guards=guards, tools=dict([tool("weather", guards=(guard("call", "regex", position="input"),))])
+    )
     play = Play(made).begin()
     between(play, stop, lambda: play.reply("", call("weather", city="secret")))
     between(play, stop, lambda: play.reply("a secret, forbidden"))

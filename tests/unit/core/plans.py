@@ -64,10 +64,20 @@ TEAM_TOOLS = dict(
 )
 
 
+MAILBOX = dict(
+    [
+        tool("listen", {}, kind="message"),
+        tool("glance", {}, kind="message", blocking=False, batch_size=5),
+    ]
+)
+
+
 def team(strategy: StrategyName, *members: str | Member, **changed: Any) -> Plan:
     """The plan of a team; *changed* are fields of `TeamPlan` or of `Plan`."""
     listed = tuple(m if isinstance(m, Member) else Member(m, f"p-{m}") for m in members)
-    about = {k: changed.pop(k) for k in list(changed) if k in TeamPlan.__struct_fields__ and k != "synthesize"}
+    about = {
+        k: changed.pop(k) for k in list(changed) if k in TeamPlan.__struct_fields__ and k != "synthesize"
+    }
     about["synthesize"] = changed.pop("sums_up", False)
     made = TeamPlan(strategy, listed, **about)
     return plan(**{"agent": "team", "tools": {}, "team": made, "max_turns": 6} | changed)

@@ -11,7 +11,18 @@ import msgspec
 
 from perdure.core import events as ev
 from perdure.core import inputs as inp
-from perdure.core.effects import AbortModel, CallModel, Effect, OfferTask, StartChild, StopChild
+from perdure.core.effects import (
+    AbortModel,
+    AwaitSession,
+    CallModel,
+    Effect,
+    OfferTask,
+    SayToChild,
+    StartChild,
+    StopChild,
+    TellChild,
+    WithdrawTask,
+)
 from perdure.core.machines.draft import Applied, Scope
 from perdure.core.machines.turn import apply, effects_of, next_due_ms
 from perdure.core.machines.turn_state import TurnState, decode_state, encode_state, evolve
@@ -32,7 +43,12 @@ def call(tool: str, *, call_id: str = "", **arguments: Any) -> ToolCallPart:
     return ToolCallPart(call_id or f"call-{tool}", tool, arguments)
 
 
-_NAMES: dict[type[Any], str] = {CallModel: "call", OfferTask: "offer", StartChild: "child"}
+_NAMES: dict[type[Any], str] = {
+    CallModel: "call",
+    OfferTask: "offer",
+    StartChild: "child",
+    AwaitSession: "session",
+}
 
 
 class Play:
@@ -92,6 +108,8 @@ class Play:
                     self.running.add(("lease", step))
                 case ev.ToolCompleted(step=step) | ev.ToolFailed(step=step) | ev.ToolLost(step=step):
                     self.running.discard(("lease", step))
+                case ev.SessionJoined(step=step):
+                    self.running.discard(("session", step))
                 case ev.ChildCompleted(step=step) | ev.ChildFailed(step=step):
                     self.running.discard(("child", step))
         for effect in applied.effects:
@@ -106,7 +124,9 @@ class Play:
                 self.running.add(("child", effect.step))
             elif isinstance(effect, StopChild):
                 self.running.discard(("child", effect.step))
-            else:
+            elif isinstance(effect, AwaitSession):
+                self.running.add(("session", effect.step))
+            elif isinstance(effect, WithdrawTask):
                 self.running -= {("offer", effect.step), ("lease", effect.step)}
 
     def _show(self) -> None:
@@ -128,7 +148,13 @@ class Play:
             assert next_due_ms(self.state) is None
         elif self.state.phase == "active":
             assert can_go_on(self.state), "I11: an active execution has nothing to go on with"
-            wanted = {(_NAMES[type(e)], e.step) for e in effects_of(self.state)}
+            wanted = {
+                (_NAMES[type(e)], e.step)
+                for e in effects_of(self.state)
+                if not isinstance(
+                    e, SayToChild | TellChild
+                )  # what was said and heard is said again, and changes nothing
+            }
             assert {r for r in self.running if r[0] != "lease"} == wanted, "E4: what runs is not what should"
 
     def crash(self) -> tuple[Effect, ...]:
@@ -218,6 +244,19 @@ class Play:
         attempt = self.state.steps[step].attempt
         return self.give(inp.ModelErrored(step, attempt, OUTAGE, retryable, 0.5))
 
+    def say(self, text: str, *, mode: ev.MessageMode = "enqueue", message_id: str = "") -> Applied:
+        """Somebody says something."""
+        said = message_id or f"m{len(self.transcript.said_ids)}"
+        return self.give(inp.Say(said, user(text), "ann", mode))
+
+    def stop_soon(self) -> Applied:
+        """Somebody asks for the end after this turn."""
+        return self.give(inp.StopSoon("ann", "enough"))
+
+    def join(self, execution_id: str) -> Applied:
+        """The execution before this one has ended."""
+        return self.give(inp.JoinSession(execution_id))
+
     def tick(self, after_ms: int = 0) -> Applied:
         """Time passes and the engine says so."""
         self.now += after_ms
@@ -281,7 +320,10 @@ def can_go_on(state: TurnState) -> bool:
     return (
         bool(effects_of(state))
         or next_due_ms(state) is not None
-        or any(s.status in ("asking", "leased", "approval", "child") for s in state.steps.values())
+        or any(
+            s.status in ("asking", "leased", "approval", "child", "message", "session")
+            for s in state.steps.values()
+        )
     )
 
 
