@@ -16,29 +16,19 @@ the child's limits are cut to it (`Limits.within`), and the child's `spent` sett
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
 from perdure.core.definition import BudgetDefinition
-from perdure.core.messages import MediaPart, Message, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
 from perdure.core.model import ModelRequest, Usage
 from perdure.core.prices import MICRO, Price
+from perdure.core.tokens import Tokens, heuristic_tokens, json_text, message_tokens
 
 LimitName = Literal["cost", "tokens", "model_calls", "tool_calls", "seconds"]
-Tokens = Callable[[str], int]  # how many tokens a text has
 
 DEFAULT_MAX_TOKENS = 4_096  # of an answer, where neither the agent nor its user says
-_BYTES_A_TOKEN = 3.5
-_TOKENS_A_MESSAGE = 4  # roles and separators, as the vendors' own formats have them
-_TOKENS_A_MEDIUM = 1_600  # an image of full size; sounds and documents are estimated by their bytes below
-_BYTES_A_MEDIA_TOKEN = 200
-
-
-def heuristic_tokens(text: str) -> int:
-    """An estimate of the tokens of *text*, from its bytes: rather too many than too few for most languages."""
-    return math.ceil(len(text.encode(errors="replace")) / _BYTES_A_TOKEN)
 
 
 class Spent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -246,31 +236,6 @@ def release_in(ledgers: Sequence[Ledger], call: str) -> tuple[Ledger, ...]:
 # Estimates ----------------------------------------------------------------------------------------------
 
 
-def message_tokens(message: Message, tokens: Tokens = heuristic_tokens) -> int:
-    """An estimate of the input tokens of one message."""
-    return _TOKENS_A_MESSAGE + sum(_part_tokens(part, tokens) for part in message.parts)
-
-
-def _part_tokens(part: Any, tokens: Tokens) -> int:
-    match part:
-        case TextPart(text) | ReasoningPart(text):
-            return tokens(text)
-        case MediaPart(media_type, _, data):
-            image = media_type.startswith("image/")
-            return (
-                _TOKENS_A_MEDIUM if image else max(_TOKENS_A_MEDIUM, len(data or "") // _BYTES_A_MEDIA_TOKEN)
-            )
-        case ToolCallPart(_, tool, arguments, malformed):
-            return tokens(tool) + tokens(malformed or _json(arguments)) + _TOKENS_A_MESSAGE
-        case ToolResultPart(_, _, result):
-            return tokens(result if isinstance(result, str) else _json(result)) + _TOKENS_A_MESSAGE
-    raise TypeError(f"{type(part).__name__} is no part of a message")
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
 def estimate_call(
     request: ModelRequest,
     price: Price | None,
@@ -289,9 +254,9 @@ def estimate_call(
         request.instructions
     )
     for tool in request.tools:
-        given += tokens(tool.name) + tokens(tool.description) + tokens(_json(tool.input_schema))
+        given += tokens(tool.name) + tokens(tool.description) + tokens(json_text(tool.input_schema))
     if request.output_schema is not None:
-        given += tokens(_json(request.output_schema))
+        given += tokens(json_text(request.output_schema))
     written = request.settings.max_tokens or default_max_tokens
     written = max(
         written, (request.settings.thinking_budget_tokens or 0) + (request.settings.max_tokens or 0)

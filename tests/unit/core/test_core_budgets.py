@@ -13,8 +13,6 @@ from perdure.core.budgets import (
     Reservation,
     Spent,
     estimate_call,
-    heuristic_tokens,
-    message_tokens,
     out_of_time,
     release_in,
     reserve_in,
@@ -33,6 +31,7 @@ from perdure.core.messages import (
 )
 from perdure.core.model import ModelRef, ModelRequest, ModelSettings, ToolSpec, Usage
 from perdure.core.prices import MICRO, Price, Rates, price_of
+from perdure.core.tokens import heuristic_tokens, message_tokens
 
 DOLLAR = Price(Rates(MICRO, 2 * MICRO))
 
