@@ -82,6 +82,7 @@ class Hiding:
 
 sys.meta_path[sys.meta_path.index(PathFinder)] = Hiding
 from perdure.core.model import ModelRef
+from perdure.core.tokens import heuristic_tokens
 from perdure.providers.tokenizers import is_installed, token_counter
 assert not is_installed()
 assert token_counter(ModelRef("openai", "gpt-4o")) is heuristic_tokens
