@@ -41,6 +41,7 @@ GATEWAY = "engine/task_gateway.py"
 RESIDENCY = "engine/residency.py"
 TURN = "core/machines/turn.py"
 STATE = "core/machines/turn_state.py"
+TABLES = "core/machines/turn_tables.py"
 CALLS = "core/machines/tool_calls.py"
 _SUBMIT = "            self._journal.commit(commit, partial(self._committed, resident, applied, commit))\n"
 

@@ -18,6 +18,7 @@ from perdure.agents.checks import (
     check_number,
     invalid_option,
 )
+from perdure.compiler.budgets import checked_budget
 from perdure.compiler.guardrails import checked_guards
 from perdure.compiler.schemas import MAX_SCHEMA_BYTES, check_object_schema, check_schema
 from perdure.compiler.teams import NO_PLACE, Members, Place, lower_team, synthesizes, transfer_tools
@@ -54,7 +55,6 @@ NOT_YET = (
     "context_window",
     "prefill",
     "masked_fields",
-    "budget",
 )
 REQUEST = {
     "type": "object",
@@ -132,6 +132,7 @@ def _compile(definition: AgentDefinition, depth: int, place: Place = NO_PLACE) -
         guards=checked_guards(definition.guardrails, where),
         hooks=tuple(h for h in HOOKS if h in definition.hooks),
         instructions_function=definition.instructions_function,
+        budget=checked_budget(definition.budget, where),
     )
     return Bundle(plan, members.plans)
 

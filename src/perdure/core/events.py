@@ -29,6 +29,8 @@ from perdure.core.talk_events import (
 from perdure.core.team_events import (
     AgentChosen,
     AnswerProposed,
+    BudgetGranted,
+    BudgetReached,
     ChildCompleted,
     ChildFailed,
     ChildRequested,
@@ -53,6 +55,8 @@ __all__ = [
     "ApprovalDecided",
     "ApprovalKind",
     "ApprovalRequested",
+    "BudgetGranted",
+    "BudgetReached",
     "ChildCompleted",
     "ChildFailed",
     "ChildRequested",
@@ -116,7 +120,8 @@ class ExecutionStarted(Event, frozen=True, omit_defaults=True, tag="execution_st
     """Begun; always seq 1. `deadline_ms` is wall time, None without a limit.
 
     `v` is the `EVENT_VERSION` of the release that began it; absent means 1, whatever the release that reads it.
-    `strategy` is set for a team that drives its agents by a machine of its own.
+    `strategy` is set for a team that drives its agents by a machine of its own; `budgets` are the executions, from the
+    root down, whose budgets this one counts in.
     """
 
     BODY: ClassVar[str | None] = "input"
@@ -132,6 +137,7 @@ class ExecutionStarted(Event, frozen=True, omit_defaults=True, tag="execution_st
     strategy: str = ""
     parent: ParentRef | None = None
     history: HistoryRef | None = None
+    budgets: tuple[str, ...] = ()
 
 
 class ExecutionPaused(Event, frozen=True, omit_defaults=True, tag="execution_paused"):
@@ -325,8 +331,9 @@ class TimerFired(Event, frozen=True, omit_defaults=True, tag="timer_fired"):
 # Approvals ----------------------------------------------------------------------------------------------
 
 
-# What a person is asked: may this call run, a question to be answered, who goes on, may this pass a guardrail.
-ApprovalKind = Literal["call", "question", "pick", "guardrail"]
+# What a person is asked: may this call run, a question to be answered, who goes on, may this pass a
+# guardrail, may more be used than the budget allows.
+ApprovalKind = Literal["call", "question", "pick", "guardrail", "budget"]
 
 
 class ApprovalRequested(Event, frozen=True, omit_defaults=True, tag="approval_requested"):
@@ -403,6 +410,8 @@ AnyEvent = (
     | Replaced
     | AnswerProposed
     | JudgeRequested
+    | BudgetReached
+    | BudgetGranted
     | MessageReceived
     | ModelInterrupted
     | MessageAwaited

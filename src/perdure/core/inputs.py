@@ -26,6 +26,19 @@ class Begin(msgspec.Struct, frozen=True):
     parent: ParentRef | None = None
     history: HistoryRef | None = None
     after: str | None = None
+    budgets: tuple[str, ...] = ()
+
+
+class BudgetBreached(msgspec.Struct, frozen=True):
+    """A limit stands in the way of a step; see `events.BudgetReached`."""
+
+    step: str
+    attempt: int
+    owner: str
+    limit: str
+    why: str
+    action: str
+    model: str = ""
 
 
 class ChildEnded(msgspec.Struct, frozen=True):
@@ -181,6 +194,7 @@ Input = (
     | TaskErrored
     | TaskSilent
     | ChildEnded
+    | BudgetBreached
     | Decide
     | Cancel
     | Pause

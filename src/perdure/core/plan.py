@@ -6,6 +6,7 @@ import msgspec
 
 from perdure.core.conditions import Condition, FunctionGate, Gate, Handoff, OnFunction, OnToolResult
 from perdure.core.definition import (
+    BudgetDefinition,
     GuardrailDefinition,
     HookName,
     OnChildFailure,
@@ -122,6 +123,7 @@ class Plan(msgspec.Struct, frozen=True):
     guards: tuple[GuardrailDefinition, ...] = ()
     hooks: tuple[HookName, ...] = ()
     instructions_function: bool = False
+    budget: BudgetDefinition | None = None
 
     def tool(self, name: str) -> ToolPlan:
         """The tool of this name, or the options of a function (`@...`)."""
@@ -156,7 +158,12 @@ class Plan(msgspec.Struct, frozen=True):
     def models(self) -> tuple[ModelRef, ...]:
         """Every model that an execution of this plan may call itself."""
         judges = (parse_model(g.model, g.base_url) for g in self.all_guards if g.kind == "llm")
-        return (*((self.model,) if self.model.provider else ()), *judges)
+        cheaper = self.budget.downgrade_model if self.budget is not None else None
+        return (
+            *((self.model,) if self.model.provider else ()),
+            *judges,
+            *((parse_model(cheaper),) if cheaper else ()),
+        )
 
     @property
     def members(self) -> tuple[Member, ...]:

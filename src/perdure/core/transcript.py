@@ -57,6 +57,7 @@ class Transcript:
         judges: the open questions to judging models, by step.
         replaced: what guardrails and callbacks put in the place of something, by subject, in this turn.
         instructions: what a function gave for them; None: the plan's. `added_instructions` stand behind them this turn.
+        model: what a budget has put in the place of the plan's model; `last_breach` is the last limit that was met.
         last_reply: the model's last answer; `asking` is its message.
         proposed: the answer that is being judged.
 
@@ -79,9 +80,11 @@ class Transcript:
         "inbox",
         "instructions",
         "judges",
+        "last_breach",
         "last_reply",
         "last_text",
         "messages",
+        "model",
         "passed_on",
         "proposed",
         "replaced",
@@ -97,6 +100,8 @@ class Transcript:
         self.judges: dict[str, ev.JudgeRequested] = {}
         self.inbox: list[ev.MessageReceived] = []
         self.said_ids: set[str] = set()
+        self.model: str | None = None
+        self.last_breach: ev.BudgetReached | None = None
         self.passed_on: dict[str, list[ev.MessageReceived]] = {}
         self.replaced: dict[str, Any] = {}
         self.instructions: str | None = None
@@ -284,6 +289,15 @@ class Transcript:
         result = {"messages": [{"text": said.message.text, "by": said.by} for said in taken]}
         self._add(event.step, event.call_id, event.tool, result, is_error=False)
 
+    def _budget_reached(self, event: ev.BudgetReached, _at_ms: int) -> None:
+        self.last_breach = event
+        self.judges.pop(event.step, None)
+        if event.model:
+            self.model = event.model
+        if event.step in self.calls:
+            told = {"error": "The call was not made: the budget does not allow it.", "code": "E0424"}
+            self._settle(event.step, {**told, "why": event.why}, is_error=True)
+
     def _ended(self, event: ev.ExecutionCompleted, _at_ms: int) -> None:
         # The conversation may go on in another execution: there the answer must be seen as it was given.
         said = self.messages[-1] if self.messages else None
@@ -308,7 +322,7 @@ class Transcript:
 
     def _decided(self, event: ev.ApprovalDecided, _at_ms: int) -> None:
         call = self.calls[event.step]
-        if call.asks in ("pick", "guardrail"):
+        if call.asks in ("pick", "guardrail", "budget"):
             del self.calls[event.step]
         elif call.asks == "question" and event.decision == "approved":
             self._settle(event.step, event.answer, is_error=False)
@@ -328,6 +342,7 @@ _FOLD: dict[type[ev.Event], Callable[[Transcript, Any, int], None]] = {
     ev.AnswerProposed: Transcript._proposed,  # noqa: SLF001
     ev.HookEnded: Transcript._hook_ended,  # noqa: SLF001
     ev.Replaced: Transcript._replaced,  # noqa: SLF001
+    ev.BudgetReached: Transcript._budget_reached,  # noqa: SLF001
     ev.MessageReceived: Transcript._said,  # noqa: SLF001
     ev.ModelInterrupted: Transcript._interrupted,  # noqa: SLF001
     ev.MessageAwaited: Transcript._awaited,  # noqa: SLF001
@@ -397,7 +412,7 @@ def assemble(plan: Plan, transcript: Transcript, execution_id: str, step: str, a
         execution_id=execution_id,
         step=step,
         attempt=attempt,
-        model=plan.model,
+        model=plan.model if transcript.model is None else parse_model(transcript.model),
         instructions="\n\n".join(filter(None, (instructions, transcript.added_instructions))),
         messages=transcript.messages,
         tools=plan.tool_specs,

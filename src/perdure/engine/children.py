@@ -170,6 +170,7 @@ class Children:
             deadline_ms=now + plan.timeout_ms if plan.timeout_ms else None,
             parent=ev.ParentRef(parent.execution_id, asked.step, depth),
             history=asked.history,
+            budgets=(*parent.budgets, *((asked.child_id,) if plan.budget is not None else ())),
         )
         child = self._residency.admit(new, plan, history)
         await settle(lambda done: self._driver.post(child, begin, done))

@@ -18,6 +18,7 @@ from perdure.core.effects import Effect
 from perdure.core.errors import PerdureError
 from perdure.core.events import TERMINAL, Recorded
 from perdure.core.machines.turn_state import TurnState, decode_state
+from perdure.engine.budgets import Budgets
 from perdure.engine.children import Children
 from perdure.engine.config import EngineConfig
 from perdure.engine.driver import Driver
@@ -60,7 +61,8 @@ class Engine:
         self._residency = Residency(journal, catalog, self._driver, clock, config)
         self._streams = Streams(journal)
         self._gateway = TaskGateway(self._driver, self._residency, clock, config)
-        self._calls = ModelCalls(models, self._residency, self._streams, clock)
+        self._budgets = Budgets(journal, self._residency, clock)
+        self._calls = ModelCalls(models, self._residency, self._streams, self._budgets, clock)
         self._children = Children(journal, catalog, self._driver, self._residency, clock)
         self._sessions = Sessions(journal, self._driver, self._residency)
         self._timers = Timers(journal, self._residency, clock)
@@ -73,7 +75,7 @@ class Engine:
         self._performers: dict[type[Effect], Callable[[Resident, Any], None]] = {
             eff.CallModel: self._calls.call,
             eff.AbortModel: self._calls.abort,
-            eff.OfferTask: self._gateway.offer,
+            eff.OfferTask: self._offer,
             eff.WithdrawTask: self._gateway.withdraw,
             eff.StartChild: self._children.start,
             eff.StopChild: self._children.stop,
@@ -92,6 +94,7 @@ class Engine:
         return self._residency.fault
 
     def _publish(self, resident: Resident, records: list[Recorded]) -> None:
+        self._budgets.notice(resident, records)
         self._streams.publish(resident, records)
         self._verbs.notice(resident, records)
         if isinstance(records[-1].event, TERMINAL):
@@ -100,6 +103,10 @@ class Engine:
 
     def _perform(self, resident: Resident, effect: Effect) -> None:
         self._performers[type(effect)](resident, effect)
+
+    def _offer(self, resident: Resident, effect: eff.OfferTask) -> None:
+        if not resident.budgets or self._budgets.offer(resident, effect):
+            self._gateway.offer(resident, effect)
 
     # Opening and closing -------------------------------------------------------------------------------
 

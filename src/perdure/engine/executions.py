@@ -116,6 +116,7 @@ class ExecutionVerbs:
             context=request.context,
             history=history,
             after=after,
+            budgets=(new.execution_id,) if plan.budget is not None else (),
         )
         seen = [] if after else await self._residency.history_of(history, plan.agent, plan.include_contents)
         resident = self._residency.admit(new, plan, seen)

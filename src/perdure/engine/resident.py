@@ -28,6 +28,7 @@ class Resident:
     __slots__ = (
         "agent",
         "asked",
+        "budgets",
         "committing",
         "created_at_ms",
         "depth",
@@ -64,6 +65,7 @@ class Resident:
         self.parent: ParentRef | None = None
         self.parent_id = row.parent_id
         self.depth = 0
+        self.budgets: tuple[str, ...] = ()
         self.plan = plan
         self.scope = Scope(row.execution_id, plan, self.transcript)
         self.state = state
@@ -97,8 +99,10 @@ class Resident:
 
     def fold(self, event: Event, at_ms: int) -> None:
         """Take an event into the conversation."""
-        if isinstance(event, ExecutionStarted) and event.parent is not None:
-            self.parent, self.depth = event.parent, event.parent.depth
+        if isinstance(event, ExecutionStarted):
+            self.budgets = event.budgets
+            if event.parent is not None:
+                self.parent, self.depth = event.parent, event.parent.depth
         self.transcript.fold(event, at_ms)
 
     @property

@@ -14,7 +14,7 @@ from perdure.core import events as ev
 from perdure.core import inputs as inp
 from perdure.core.effects import CallModel, WithdrawTask
 from perdure.core.errors import ExecutionError, PerdureError
-from perdure.core.machines import answers, children, functions, inbox, joints, passage, tool_calls
+from perdure.core.machines import answers, children, functions, inbox, joints, passage, spending, tool_calls
 from perdure.core.machines.attempts import (
     effects_of,
     is_function,
@@ -37,6 +37,7 @@ _LATE = (
     inp.ModelErrored,
     inp.TaskSilent,
     inp.ChildEnded,
+    inp.BudgetBreached,
     inp.JoinSession,
     inp.Tick,
     inp.Recover,
@@ -90,6 +91,7 @@ def _begin(draft: Draft, item: inp.Begin) -> None:
             strategy=draft.scope.plan.team.strategy if draft.scope.plan.team is not None else "",
             parent=item.parent,
             history=item.history,
+            budgets=item.budgets,
         )
     )
     if item.after is not None:
@@ -102,6 +104,11 @@ def _join_session(draft: Draft, item: inp.JoinSession) -> None:
     inbox.join_session(draft, item)
     if draft.event_of(ev.SessionJoined) is not None:
         passage.enter(draft, "in")
+
+
+def _budget_breached(draft: Draft, item: inp.BudgetBreached) -> None:
+    spending.breached(draft, item)
+    advance(draft)
 
 
 def _say(draft: Draft, item: inp.Say) -> None:
@@ -401,6 +408,8 @@ def _decide(draft: Draft, item: inp.Decide) -> None:
     decided = draft.event_of(ev.ApprovalDecided)
     if decided is not None and joints.stage_of(decided.step) is not None:
         passage.answered(draft, decided)
+    elif decided is not None and decided.step.endswith(".budget"):
+        spending.answered(draft, decided)
     elif decided is not None and decided.answer is not None and "." in decided.step:
         tool_calls.ended(draft, decided.step)
     elif decided is not None and draft.state.team.strategy and draft.state.team.phase == "choosing":
@@ -433,6 +442,7 @@ _DECIDE: dict[type[inp.Input], Callable[[Draft, Any], None]] = {
     inp.Cancel: _cancel,
     inp.Pause: _pause,
     inp.Resume: _resume,
+    inp.BudgetBreached: _budget_breached,
     inp.Say: _say,
     inp.StopSoon: _stop_soon,
     inp.JoinSession: _join_session,
