@@ -23,6 +23,7 @@ OPENING = (
 SETTLING = (
     ev.ModelCompleted,
     ev.ModelInterrupted,
+    ev.BudgetReached,
     ev.ToolCompleted,
     ev.ToolRefused,
     ev.ChildCompleted,

@@ -108,6 +108,8 @@ class Play:
                     self.running.add(("lease", step))
                 case ev.ToolCompleted(step=step) | ev.ToolFailed(step=step) | ev.ToolLost(step=step):
                     self.running.discard(("lease", step))
+                case ev.BudgetReached(step=step):
+                    self.running -= {("call", step), ("offer", step)}
                 case ev.SessionJoined(step=step):
                     self.running.discard(("session", step))
                 case ev.ChildCompleted(step=step) | ev.ChildFailed(step=step):

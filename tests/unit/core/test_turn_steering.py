@@ -422,6 +422,8 @@ def _open_work(records: list[ev.Recorded]) -> set[tuple[str, str]]:
                 work.add(("StartChild", step))
             case ev.ChildCompleted(step=step) | ev.ChildFailed(step=step):
                 work.discard(("StartChild", step))
+            case ev.BudgetReached(step=step):
+                work -= {("CallModel", step), ("OfferTask", step)}
             case ev.SessionAwaited(step=step):
                 work.add(("AwaitSession", step))
             case ev.SessionJoined(step=step):

@@ -63,6 +63,8 @@ SAMPLES: dict[type[ev.Event], ev.Event] = {
         ev.StopRequested("me"),
         ev.SessionAwaited(S, "x0"),
         ev.SessionJoined(S),
+        ev.BudgetReached(S, "x1", "tokens", "used up", "stop"),
+        ev.BudgetGranted("x1", "tokens", "me"),
     )
 }
 
