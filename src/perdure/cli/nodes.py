@@ -7,7 +7,9 @@ from perdure.core import events as ev
 from perdure.core.model import Usage
 from perdure.wire.types import DeltaRecord
 
-NodeState = Literal["queued", "running", "approval", "retry", "done", "failed", "refused", "rejected"]
+NodeState = Literal[
+    "queued", "running", "approval", "retry", "done", "failed", "refused", "rejected", "message", "session"
+]
 SETTLED: frozenset[str] = frozenset({"done", "failed", "refused", "rejected"})
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from perdure.cli import text
 from perdure.cli.times import clock_time
-from perdure.cli.view import View, chosen_words, event_of, gate_words, stop_words
+from perdure.cli.view import View, event_of
+from perdure.cli.words import SAYINGS
 from perdure.core import events as ev
 from perdure.wire.types import EventRecord
 
@@ -24,6 +25,9 @@ def event_line(view: View, record: EventRecord) -> str:
     if event is None:
         subject = text.line(str(record.event.get("kind", "unknown")))
         words = text.compact({k: v for k, v in record.event.items() if k != "kind"}, LIMIT)
+    elif type(event) in SAYINGS:
+        subject, say = SAYINGS[type(event)]
+        words = text.line(say(event), LIMIT)
     else:
         subject, words = _WORDS[type(event)](view, event)
     return f"{clock_time(record.at_ms)} {record.seq:>4}  {subject:<10} {words}".rstrip()
@@ -161,7 +165,7 @@ def _function_requested(_view: View, e: ev.FunctionRequested) -> tuple[str, str]
 
 def _child_requested(_view: View, e: ev.ChildRequested) -> tuple[str, str]:
     role = "" if e.role == "member" else f" as {e.role}"
-    return "agent", f"{text.line(e.agent, 80)} started{role}, execution {e.child_id}"
+    return "agent", f"{text.line(e.agent, 80)} started{role}, execution {text.line(e.child_id, 40)}"
 
 
 def _child_completed(view: View, e: ev.ChildCompleted) -> tuple[str, str]:
@@ -174,16 +178,37 @@ def _child_failed(view: View, e: ev.ChildFailed) -> tuple[str, str]:
     return "agent", f"{_name(view, e.step)} {e.status}: {error_words(e.error)}"
 
 
-def _agent_chosen(_view: View, e: ev.AgentChosen) -> tuple[str, str]:
-    return "team", text.line(chosen_words(e), LIMIT)
+def _judge_requested(_view: View, e: ev.JudgeRequested) -> tuple[str, str]:
+    again = f" (attempt {e.attempt})" if e.attempt > 1 else ""
+    return "guardrail", f"{text.line(e.guard, 80)} asks its model{again}"
 
 
-def _gate_decided(_view: View, e: ev.GateDecided) -> tuple[str, str]:
-    return "team", text.line(gate_words(e), LIMIT)
+def _interrupted(_view: View, _e: ev.ModelInterrupted) -> tuple[str, str]:
+    return "model", "the call is given up for a message"
 
 
-def _stop_decided(_view: View, e: ev.StopDecided) -> tuple[str, str]:
-    return "team", f"the stop condition: {stop_words(e)}"
+def _message_awaited(_view: View, e: ev.MessageAwaited) -> tuple[str, str]:
+    return "tool", f"{text.line(e.tool, 80)} waits for a message"
+
+
+def _messages_taken(_view: View, e: ev.MessagesTaken) -> tuple[str, str]:
+    return "tool", f"{text.line(e.tool, 80)} has {e.count} messages"
+
+
+def _session_awaited(_view: View, e: ev.SessionAwaited) -> tuple[str, str]:
+    return (
+        "execution",
+        f"waits for the end of {text.line(e.execution_id, 80)}, which is before it in its session",
+    )
+
+
+def _session_joined(_view: View, _e: ev.SessionJoined) -> tuple[str, str]:
+    return "execution", "goes on from the execution before it"
+
+
+def _budget_reached(view: View, e: ev.BudgetReached) -> tuple[str, str]:
+    model = f" to {e.model}" if e.model else ""
+    return "budget", text.line(f"{_name(view, e.step)} is not made, so {e.action}{model}: {e.why}", LIMIT)
 
 
 _WORDS: dict[type[Any], Callable[[View, Any], tuple[str, str]]] = {
@@ -213,7 +238,11 @@ _WORDS: dict[type[Any], Callable[[View, Any], tuple[str, str]]] = {
     ev.ChildRequested: _child_requested,
     ev.ChildCompleted: _child_completed,
     ev.ChildFailed: _child_failed,
-    ev.AgentChosen: _agent_chosen,
-    ev.GateDecided: _gate_decided,
-    ev.StopDecided: _stop_decided,
+    ev.JudgeRequested: _judge_requested,
+    ev.ModelInterrupted: _interrupted,
+    ev.MessageAwaited: _message_awaited,
+    ev.MessagesTaken: _messages_taken,
+    ev.SessionAwaited: _session_awaited,
+    ev.SessionJoined: _session_joined,
+    ev.BudgetReached: _budget_reached,
 }

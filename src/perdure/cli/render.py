@@ -32,6 +32,7 @@ _GLYPHS = {
     "refused": ("✗", "yellow"),
     "approval": ("⏸", "yellow"),
 }
+_GLYPHS |= {"message": ("⏸", "cyan"), "session": ("⏸", "cyan")}
 _GLYPHS |= {"retry": ("↻", "yellow"), "queued": ("○", "cyan"), "rejected": ("✗", "yellow")}
 _STATUS_STYLE = {
     "completed": "green",
@@ -163,8 +164,8 @@ def _node(view: View, node: Node, now_ms: int, branch: str, detail: Detail) -> T
         else text.line(node.name, 60),
         "bold",
     )
-    if node.kind == "agent":
-        row.append(f"  {node.child_id}", "dim")
+    if node.kind == "agent" or node.state == "session":
+        row.append(f"  {text.line(node.child_id, 40)}", "dim")
     elif node.kind == "tool" and not detail.story and node.arguments:
         row.append("  " + text.compact(node.arguments, detail.limit), "dim")
     if node.began_ms is not None and node.state != "approval":
@@ -192,6 +193,9 @@ def _append_outcome(row: Text, node: Node, now_ms: int, detail: Detail) -> None:
         )
     elif node.state == "approval":
         row.append("  waits for approval " + span(node.since_ms, None, now_ms), "yellow")
+    elif node.state in {"message", "session"}:
+        what = "a message" if node.state == "message" else "the execution before it"
+        row.append(f"  waits for {what} " + span(node.since_ms, None, now_ms), "cyan")
     elif node.state == "retry" and node.retry_at_ms is not None:
         row.append(f"  again in {text.duration(node.retry_at_ms - now_ms)}", "yellow")
         if node.failures:

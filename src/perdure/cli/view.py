@@ -17,6 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from perdure.cli.nodes import Approval, Failure, Node, Streamed, Turn
+from perdure.cli.words import SAYINGS
 from perdure.core import events as ev
 from perdure.core.messages import ReasoningPart
 from perdure.core.model import Usage
@@ -100,8 +101,9 @@ class View:
         states = {"child" if n.kind == "agent" and n.state == "running" else n.state for n in going}
         if states == {"approval"}:
             return "waiting:approval"
-        if "child" in states and states <= {"approval", "retry", "child"}:
-            return "waiting:approval" if "approval" in states else "waiting:child"
+        others = states & {"child", "message", "session"}
+        if others and states <= {"approval", "retry", *others}:
+            return "waiting:approval" if "approval" in states else f"waiting:{min(others)}"
         if states and states <= {"approval", "retry"}:
             return "waiting:timer"
         if states and states <= {"approval", "retry", "queued"} and all(n.kind != "model" for n in going):
@@ -209,7 +211,9 @@ def _model_requested(view: View, at_ms: int, e: ev.ModelRequested) -> None:
 
 def _model_completed(view: View, at_ms: int, e: ev.ModelCompleted) -> None:
     node = view.model_step(e.step, at_ms)
-    node.name, node.usage, node.finish_reason = e.model or node.name, e.usage, e.finish_reason
+    if node.kind == "model":  # and not a judge
+        node.name = e.model or node.name
+    node.usage, node.finish_reason = e.usage, e.finish_reason
     node.text = Streamed(e.attempt, 0, e.message.text)
     thought = "".join(p.text for p in e.message.parts if isinstance(p, ReasoningPart))
     node.reasoning = Streamed(e.attempt, 0, thought)
@@ -356,39 +360,50 @@ def _child_failed(view: View, at_ms: int, e: ev.ChildFailed) -> None:
     view.usage = view.usage.plus(e.usage)
 
 
-def _agent_chosen(view: View, at_ms: int, e: ev.AgentChosen) -> None:
-    view.note(at_ms, chosen_words(e))
+def _judge_requested(view: View, at_ms: int, e: ev.JudgeRequested) -> None:
+    node = view.tool_step(e.step, at_ms, f"@guard.{e.guard}")
+    node.kind, node.attempts, node.retry_at_ms = "function", e.attempt, None
+    node.began_ms = node.began_ms or at_ms
+    node.enter("running", at_ms)
 
 
-def _gate_decided(view: View, at_ms: int, e: ev.GateDecided) -> None:
-    view.note(at_ms, gate_words(e))
+def _interrupted(view: View, at_ms: int, e: ev.ModelInterrupted) -> None:
+    node = view.model_step(e.step, at_ms)
+    node.finish_reason = "interrupted"
+    node.enter("refused", at_ms)
 
 
-def _stop_decided(view: View, at_ms: int, e: ev.StopDecided) -> None:
-    view.note(at_ms, stop_words(e), "" if view.strategy else f"t{e.turn}.stop")
+def _message_awaited(view: View, at_ms: int, e: ev.MessageAwaited) -> None:
+    node = view.tool_step(e.step, at_ms, e.tool)
+    node.began_ms = node.began_ms or at_ms
+    node.enter("message", at_ms)
 
 
-def chosen_words(e: ev.AgentChosen) -> str:
-    """Who goes on, in words."""
-    if e.by == "synthesis":
-        words = f"{e.agent} sums up"
-    elif not e.agent:
-        words = "nobody is to go on"
-    else:
-        words = f"{e.agent} goes on, chosen by {e.by}"
-    return words + (f": {e.reason}" if e.reason else "")
+def _messages_taken(view: View, at_ms: int, e: ev.MessagesTaken) -> None:
+    node = view.tool_step(e.step, at_ms, e.tool)
+    node.result = {"messages": e.count}
+    node.enter("done", at_ms)
 
 
-def gate_words(e: ev.GateDecided) -> str:
-    """What a gate said, in words."""
-    return f"the gate of {e.agent} is {'open' if e.open else 'closed'}" + (
-        f": {e.reason}" if e.reason else ""
-    )
+def _session_awaited(view: View, at_ms: int, e: ev.SessionAwaited) -> None:
+    node = view.tool_step(e.step, at_ms, "session")
+    node.child_id, node.began_ms = e.execution_id, node.began_ms or at_ms
+    node.enter("session", at_ms)
 
 
-def stop_words(e: ev.StopDecided) -> str:
-    """What a stop condition said, in words."""
-    return f"after turn {e.turn} it " + ("ends here" if e.stop else "goes on")
+def _session_joined(view: View, at_ms: int, e: ev.SessionJoined) -> None:
+    view.tool_step(e.step, at_ms, "session").enter("done", at_ms)
+
+
+def _budget_reached(view: View, at_ms: int, e: ev.BudgetReached) -> None:
+    is_model = e.step.endswith(".m")
+    node = view.model_step(e.step, at_ms) if is_model else view.tool_step(e.step, at_ms)
+    node.error = ev.ErrorInfo("E0424", "The budget does not allow it", why=e.why)
+    node.enter("refused", at_ms)
+
+
+def _saying(view: View, at_ms: int, e: ev.AnyEvent) -> None:
+    view.note(at_ms, SAYINGS[type(e)][1](e), getattr(e, "subject", ""))
 
 
 _REDUCERS: dict[type[Any], Callable[[View, int, Any], None]] = {
@@ -418,7 +433,12 @@ _REDUCERS: dict[type[Any], Callable[[View, int, Any], None]] = {
     ev.ChildRequested: _child_requested,
     ev.ChildCompleted: _child_completed,
     ev.ChildFailed: _child_failed,
-    ev.AgentChosen: _agent_chosen,
-    ev.GateDecided: _gate_decided,
-    ev.StopDecided: _stop_decided,
+    ev.JudgeRequested: _judge_requested,
+    ev.ModelInterrupted: _interrupted,
+    ev.MessageAwaited: _message_awaited,
+    ev.MessagesTaken: _messages_taken,
+    ev.SessionAwaited: _session_awaited,
+    ev.SessionJoined: _session_joined,
+    ev.BudgetReached: _budget_reached,
+    **dict.fromkeys(SAYINGS, _saying),
 }

@@ -119,7 +119,8 @@ def test_every_event_has_a_line():
         view.apply(record)
         line = plain.event_line(view, record)
         assert re.match(
-            rf"\d\d:\d\d:\d\d +{record.seq}  (execution|model|tool|approval|function|agent|team) ", line
+            rf"\d\d:\d\d:\d\d +{record.seq}  (execution|model|tool|approval|function|agent|team|guardrail|callback|message|budget) ",
+            line,
         ), line
         assert "\n" not in line
 
@@ -182,11 +183,17 @@ def test_nothing_dangerous_is_rendered(attack: str):
         ev.ToolRefused("t1.c2", "c", attack, error),
         ev.ApprovalRequested("t1.c1", "c1", attack, {attack: attack}, "a1", "h1"),
         ev.FunctionRequested("t1.stop", attack, attack, {attack: attack}, "ik"),
-        ev.ChildRequested("t1.c3", "x2", attack, user(attack)),
+        ev.ChildRequested("t1.c3", attack, attack, user(attack)),
         ev.ChildFailed("t1.c3", error),
         ev.AgentChosen(attack, attack, attack),
         ev.GateDecided(attack, open=False, reason=attack),
         ev.AnswerRefused("t1.m", attack, attack),
+        ev.GuardDecided(attack, attack, passed=False, action=attack, message=attack),
+        ev.HookEnded(attack, attack, (attack,)),
+        ev.Replaced(attack, attack, attack),
+        ev.MessageReceived(attack, user(attack), attack),
+        ev.BudgetReached("t1.c7", attack, attack, attack, attack, attack),
+        ev.SessionAwaited("session", attack),
         ev.ExecutionPaused(attack, attack),
     ]
     late = [
