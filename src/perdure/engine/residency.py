@@ -5,7 +5,7 @@ byte for byte (I9). What does not check out is refused by name and harms no othe
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 
 import msgspec
 
@@ -19,7 +19,9 @@ from perdure.core.machines.draft import Applied
 from perdure.core.machines.turn import effects_of
 from perdure.core.machines.turn_state import TurnState, decode_state, encode_state, evolve
 from perdure.core.messages import Message
+from perdure.core.model import ModelRef
 from perdure.core.plan import Plan
+from perdure.core.tokens import Tokens, heuristic_tokens
 from perdure.engine.config import EngineConfig
 from perdure.engine.driver import STORAGE_DOWN, Driver, settle
 from perdure.engine.journal.failures import conflict, not_open
@@ -42,12 +44,23 @@ def not_found(execution_id: str) -> ExecutionError:
     )
 
 
+def _by_rule(_model: ModelRef) -> Tokens:
+    return heuristic_tokens
+
+
 class Residency:
     """The executions in memory, by id."""
 
     def __init__(
-        self, journal: Journal, catalog: Catalog, driver: Driver, clock: Clock, config: EngineConfig
+        self,
+        journal: Journal,
+        catalog: Catalog,
+        driver: Driver,
+        clock: Clock,
+        config: EngineConfig,
+        tokens: Callable[[ModelRef], Tokens] = _by_rule,
     ) -> None:
+        self._tokens = tokens
         self.residents: dict[str, Resident] = {}
         self.fault: JournalError | None = None
         self._journal = journal
@@ -100,7 +113,9 @@ class Residency:
     def admit(self, new: NewExecution, plan: Plan, history: Sequence[Message] = ()) -> Resident:
         """A new execution, not yet in the journal; *history* is the conversation that it goes on from."""
         self._check()
-        resident = self.residents[new.execution_id] = Resident(new, plan, TurnState(), history)
+        resident = self.residents[new.execution_id] = Resident(
+            new, plan, TurnState(), history, self._tokens(plan.model)
+        )
         return resident
 
     async def history_of(
@@ -199,7 +214,7 @@ class Residency:
         if row is None:
             raise not_found(execution_id)
         plan = await self.plan_of(row.plan_hash)
-        resident = Resident(row, plan, decode_state(row.state))
+        resident = Resident(row, plan, decode_state(row.state), tokens=self._tokens(plan.model))
         resident.touched = self._clock.monotonic()
         if row.status not in TERMINAL_STATUSES:
             await self._replay(resident, row)
@@ -212,9 +227,9 @@ class Residency:
         started = records[0].event if records else None
         if isinstance(started, ExecutionStarted) and started.history is not None:
             plan = resident.plan
-            resident.transcript.go_on_from(
-                await self.history_of(started.history, plan.agent, plan.include_contents)
-            )
+            before = await self.history_of(started.history, plan.agent, plan.include_contents)
+            resident.transcript.go_on_from(before)
+            resident.joined = bool(before)
         for record in records:
             if record.seq > row.last_seq:
                 break

@@ -54,6 +54,10 @@ def ask_again(draft: Draft, step_id: str, step: Step) -> None:
     if judge is not None:
         draft.record(msgspec.structs.replace(judge, attempt=attempt), CallModel(step_id, attempt))
         return
+    summary = draft.scope.transcript.condensing.get(step_id)
+    if summary is not None:
+        draft.record(msgspec.structs.replace(summary, attempt=attempt), CallModel(step_id, attempt))
+        return
     draft.record(ev.ModelRequested(step_id, draft.state.turn, attempt), CallModel(step_id, attempt))
 
 
