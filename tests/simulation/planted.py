@@ -182,6 +182,22 @@ BUGS: tuple[Bug, ...] = (
         ),
     ),
     Bug(
+        "an execution that somebody has read after an outage is begun anew in mid-commit",
+        "E4",
+        (
+            Change(
+                RESIDENCY,
+                "            self._give_kept(resident)\n\n    async def _load(",
+                "            pass\n\n    async def _load(",
+            ),
+            Change(
+                RESIDENCY,
+                "            await self._read(execution_id)\n        except",
+                "            self._give_kept(await self.get(execution_id))\n        except",
+            ),
+        ),
+    ),
+    Bug(
         "the end is not final",
         "E5, I3",
         (
