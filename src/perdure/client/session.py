@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from perdure.client.api import ApiClient
-from perdure.client.background import Found, ensure_server
+from perdure.client.background import Found, await_return, ensure_server
 from perdure.client.calls import TRY_AGAIN, Backoff
 from perdure.client.connection import Connection
 from perdure.client.discovery import Candidates, api_key_of, candidates, home_of
@@ -193,8 +193,10 @@ class Session:
             async def look_again() -> Found:
                 return await _look(candidates(None, home, environ), self.clock)
 
-            _log.info("starting a server in the background; its log: %s", home / "server.log")
-            found = Found(await ensure_server(home, environ, self.clock, look_again))
+            if (back := await await_return(home, self.clock, look_again)) is None:
+                _log.info("starting a server in the background; its log: %s", home / "server.log")
+                back = await ensure_server(home, environ, self.clock, look_again)
+            found = Found(back)
         # The key is read last: the server that was just started has made it.
         return str(found.url), api_key_of(self.options.api_key, home, environ)
 
