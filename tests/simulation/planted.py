@@ -116,7 +116,7 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "a stream takes events that do not follow",
         "I10",
-        (Change("engine/streams.py", "if item.seq > seq + 1:", "if item.seq > seq + 1_000:"),),
+        (Change("engine/streams.py", "if item.seq > seq + 1:", "if False:"),),
     ),
     Bug(
         "a restart forgets who holds a lease",
