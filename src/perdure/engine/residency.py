@@ -162,13 +162,16 @@ class Residency:
             resident = self.residents.get(execution_id)
             if resident is not None:
                 return resident
-            self._check()
-            future = self._loading.get(execution_id)
-            if future is None:
-                future = self._loading[execution_id] = asyncio.get_running_loop().create_future()
-                self._spawn(self._load_into(execution_id, future))
             # Another who waited for the same load may have used it and let it go already.
-            await asyncio.shield(future)
+            await self._read(execution_id)
+
+    async def _read(self, execution_id: str) -> None:
+        self._check()
+        future = self._loading.get(execution_id)
+        if future is None:
+            future = self._loading[execution_id] = asyncio.get_running_loop().create_future()
+            self._spawn(self._load_into(execution_id, future))
+        await asyncio.shield(future)
 
     async def settle(self, execution_id: str, item: inp.Input) -> tuple[Resident, Applied | StoredExecution]:
         """Give the execution an input and wait for its outcome, which is durable then; an error is raised."""
@@ -192,8 +195,7 @@ class Residency:
     async def _load_into(self, execution_id: str, future: asyncio.Future[Resident]) -> None:
         failure: PerdureError | None = None
         try:
-            resident = await self._load(execution_id)
-            self.residents.setdefault(execution_id, resident)
+            resident = self.residents.setdefault(execution_id, await self._load(execution_id))
         except PerdureError as error:
             failure = error
         except asyncio.CancelledError:
@@ -208,6 +210,9 @@ class Residency:
             else:
                 future.set_exception(failure)
                 future.exception()  # retrieved here: nobody may be waiting any more
+        if failure is None:
+            # Before anybody else has it: no commit is under way yet that the calls begun here would not know of.
+            self._give_kept(resident)
 
     async def _load(self, execution_id: str) -> Resident:
         row = await self._journal.load(execution_id)
@@ -301,14 +306,20 @@ class Residency:
             await self._give_again(execution_id)
 
     async def _give_again(self, execution_id: str) -> None:
+        """Read an execution for the inputs that are kept for it; whoever reads it gives it these first."""
+        if execution_id not in self._kept:
+            return  # somebody has
         try:
-            resident = await self.get(execution_id)
+            await self._read(execution_id)
         except PerdureError as error:
             self._not_again(execution_id, error)
-            return
+
+    def _give_kept(self, resident: Resident) -> None:
+        """Give an execution that was just read the inputs that are kept for it, and begin again what it asks for."""
+        execution_id = resident.execution_id
         kept = self._kept.pop(execution_id, None)
         if kept is None:
-            return  # another who waited for the same read has given all of it
+            return
         resident.faults = max(resident.faults, self._faults.pop(execution_id, 0))
         resident.single = execution_id in self._single
         self._single.discard(execution_id)
