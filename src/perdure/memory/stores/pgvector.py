@@ -4,7 +4,8 @@ One table, made with the first use, and one of two lines that says its form and 
 default; with `index="hnsw"` it is approximate and stays quick with millions of entries. Verbs are one transaction
 each. Two processes that add the same id wait for each other, and the second is told that it was there.
 
-A pool of connections belongs to the event loop that it was made in, so there is one pool for each loop.
+A pool of connections belongs to the event loop that it was made in, so the store has a loop of its own, in a thread, and
+may be used from any other.
 """
 
 # ruff: noqa: S608 - only the table's checked name and our own conditions are put in; values are bound
@@ -13,9 +14,9 @@ import asyncio
 import re
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from perdure.client.portal import Portal
 from perdure.core.errors import SemanticMemoryError
 from perdure.memory.filters import EVERYTHING, MemoryFilter, tokens
 from perdure.memory.ports import Added, MemoryEntry, Vector, VectorSpace
@@ -59,8 +60,9 @@ class PgVectorStore:
         self._table = table
         self._hnsw = index == "hnsw"
         self._where = f"Postgres table {table}"
+        self._portal = Portal("perdure-memory-postgres")
         self._lock = threading.Lock()
-        self._pools: dict[asyncio.AbstractEventLoop, tuple[asyncio.Lock, asyncpg.Pool[Any]]] = {}
+        self._pool: asyncpg.Pool[Any] | None = None
         self._ready = False
         self._space: VectorSpace | None = None
         self._closed = False
@@ -158,17 +160,19 @@ class PgVectorStore:
         return await self._transaction(work)
 
     async def close(self) -> None:
-        """Close the connections, those of other event loops too."""
+        """Close the connections and end the store's thread."""
         with self._lock:
-            self._closed = True
-            pools, self._pools = self._pools, {}
-        here = asyncio.get_running_loop()
-        for loop, (_, pool) in pools.items():
-            if loop is here:
-                await pool.close()
-            elif loop.is_running():
-                with suppress(RuntimeError):  # the loop ended in this moment, and its connections with it
-                    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(pool.close(), loop))
+            was_closed, self._closed = self._closed, True
+        if was_closed:
+            return
+
+        async def last() -> None:
+            pool, self._pool = self._pool, None
+            if pool is not None:
+                await pool.close()  # waits for what is running
+
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(last(), self._portal.loop()))
+        await asyncio.to_thread(self._portal.close)
 
     # ----------------------------------------------------------------------------------------------------------
 
@@ -181,10 +185,20 @@ class PgVectorStore:
         return await self._transaction(work)
 
     async def _transaction(self, work: "Callable[[asyncpg.Connection[Any]], Awaitable[T]]") -> T:
+        with self._lock:
+            if self._closed:
+                raise closed(self._where)
+            future = asyncio.run_coroutine_threadsafe(self._tried(work), self._portal.loop())
+        return await asyncio.wrap_future(future)
+
+    async def _tried(self, work: "Callable[[asyncpg.Connection[Any]], Awaitable[T]]") -> T:
         asyncpg = _library()
         for attempt in range(_TRIES):
             try:
-                pool = await self._pool(asyncpg)
+                if self._pool is None:
+                    # Connections are made when they are needed, so this waits for nothing and makes one pool.
+                    self._pool = asyncpg.create_pool(self._dsn, min_size=0, max_size=_MOST_CONNECTIONS)
+                pool = await self._pool
                 async with pool.acquire() as db, db.transaction():
                     if not self._ready:
                         await self._make_tables(db)
@@ -208,20 +222,6 @@ class PgVectorStore:
             else:
                 return answer
         raise AssertionError("unreachable")
-
-    async def _pool(self, asyncpg: Any) -> "asyncpg.Pool[Any]":
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            if self._closed:
-                raise closed(self._where)
-            for other in [known for known in self._pools if known.is_closed()]:
-                del self._pools[other]
-            if loop not in self._pools:
-                pool = asyncpg.create_pool(self._dsn, min_size=0, max_size=_MOST_CONNECTIONS)
-                self._pools[loop] = (asyncio.Lock(), pool)
-            starting, pool = self._pools[loop]
-        async with starting:  # it may be awaited by one task only; by a later one, at no cost
-            return await pool
 
     async def _make_tables(self, db: "asyncpg.Connection[Any]") -> None:
         # One process at a time: even IF NOT EXISTS fails when two create the same thing at once.

@@ -119,7 +119,7 @@ class QdrantStore:
                 self._collection,
                 query=list(vector),
                 query_filter=_condition(m, namespace, now_ms, where),
-                search_params=m.SearchParams(exact=self._exact),
+                search_params=None if self._path else m.SearchParams(exact=self._exact),
                 limit=limit,
             )
             return [self._entry(point.payload, point.score) for point in found.points]
