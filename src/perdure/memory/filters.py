@@ -7,7 +7,7 @@ those, none of these. `1` and `1.0` are one value, as in JSON; `1`, `True` and `
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -86,18 +86,20 @@ class MemoryFilter(msgspec.Struct, frozen=True, kw_only=True):
         """Tokens of which an entry may have none."""
         return [found for key, condition in self.unless.items() for found in _any_of(key, condition)]
 
-    def matches(self, metadata: Mapping[str, Any], created_at_ms: int) -> bool:
-        """Whether an entry passes; what every store must agree with."""
-        return self.matches_tokens(set(tokens(metadata)), created_at_ms)
+    def matcher(self) -> Callable[[set[str], int], bool]:
+        """A function of an entry's tokens and time of creation: whether the entry passes. For stores without SQL."""
+        groups, banned = self.groups(), self.banned()
+        least = -math.inf if self.created_from_ms is None else self.created_from_ms
+        before = math.inf if self.created_before_ms is None else self.created_before_ms
 
-    def matches_tokens(self, has: set[str], created_at_ms: int) -> bool:
-        """`matches`, for a store that keeps the tokens."""
-        return (
-            (self.created_from_ms is None or created_at_ms >= self.created_from_ms)
-            and (self.created_before_ms is None or created_at_ms < self.created_before_ms)
-            and all(not has.isdisjoint(group) for group in self.groups())
-            and has.isdisjoint(self.banned())
-        )
+        def passes(has: set[str], created_at_ms: int) -> bool:
+            return (
+                least <= created_at_ms < before
+                and all(not has.isdisjoint(group) for group in groups)
+                and has.isdisjoint(banned)
+            )
+
+        return passes
 
     def narrowed(self, key: str, value: Scalar) -> "MemoryFilter":
         """This filter, and the metadata *key* must be *value*.

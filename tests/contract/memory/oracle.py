@@ -64,7 +64,8 @@ class OracleStore:
 
     async def search(self, space, namespace, vector, limit, now_ms, where=EVERYTHING) -> list[MemoryEntry]:
         found = [
-            msgspec.structs.replace(e, score=self.score(e, vector)) for e in self._live(namespace, now_ms, where)
+            msgspec.structs.replace(e, score=self.score(e, vector))
+            for e in self._live(namespace, now_ms, where)
         ]
         return sorted(found, key=lambda e: -(e.score or 0))[:limit]
 

@@ -1,6 +1,5 @@
 """A real Postgres with pgvector in a temporary folder, for one test session."""
 
-import glob
 import os
 import pwd
 import shutil
@@ -24,7 +23,7 @@ def bin_folder() -> Path | None:
     candidates = [Path(named)] if (named := os.environ.get(ENVIRONMENT)) else []
     if package is not None and package.origin:
         candidates.append(Path(package.origin).parent / "pginstall" / "bin")
-    candidates += map(Path, sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True))
+    candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     for folder in candidates:
         config = shutil.which("pg_config", path=str(folder))
         shared = Path(_output([config, "--sharedir"])) if config else folder.parent / "share" / "postgresql"

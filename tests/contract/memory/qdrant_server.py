@@ -92,7 +92,11 @@ class _Server:
     def query(self, name: str, body: Any) -> Any:
         condition = self.models.Filter(**body["filter"])
         return self.client.query_points(
-            name, query=self.models.NearestQuery(**body["query"]), query_filter=condition, limit=body["limit"], with_payload=True
+            name,
+            query=self.models.NearestQuery(**body["query"]),
+            query_filter=condition,
+            limit=body["limit"],
+            with_payload=True,
         )
 
     def scroll(self, name: str, body: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ METADATA = st.dictionaries(KEY, SCALAR | st.lists(SCALAR, max_size=3), max_size=
 CONDITIONS = st.dictionaries(KEY, SCALAR | st.lists(SCALAR, max_size=2), max_size=2)
 TIME = st.integers(0, 20)
 NAMESPACE = st.sampled_from(["n", "m"])
-ID = st.sampled_from([f"i{n}" for n in range(9)])
+ID = st.sampled_from([f"i{n}" for n in range(6)])
 
 
 @st.composite
@@ -40,7 +41,11 @@ def filters(draw: st.DrawFn) -> MemoryFilter:
 @st.composite
 def verbs(draw: st.DrawFn) -> tuple[Any, ...]:
     """One verb with its arguments; namespaces and times are relative, and made real by the runner."""
-    kind = draw(st.sampled_from(["add", "add", "add", "search", "search", "list", "delete", "clear", "wait"]))
+    kind = draw(
+        st.sampled_from(
+            ["add", "add", "add", "search", "search", "list", "delete", "delete", "clear", "wait"]
+        )
+    )
     if kind == "wait":
         return kind, draw(st.integers(1, 8))
     namespace = draw(NAMESPACE)
@@ -53,7 +58,7 @@ def verbs(draw: st.DrawFn) -> tuple[Any, ...]:
     if kind == "list":
         return kind, namespace, draw(st.none() | st.integers(1, 4)), where
     if kind == "delete":
-        return kind, namespace, draw(st.lists(ID, max_size=4, unique=True)), where
+        return kind, namespace, draw(st.lists(ID, min_size=1, max_size=4, unique=True)), where
     return kind, namespace, where
 
 
@@ -62,6 +67,9 @@ class _Pair:
 
     def __init__(self, store: Any, mark: str) -> None:
         self.store, self.oracle, self.mark, self.now_ms = store, OracleStore(), mark, NOW_MS
+        self.seen: Counter[str] = (
+            Counter()
+        )  # what happened, so that a run that only asked empty stores is told
 
     async def do(self, verb: tuple[Any, ...]) -> None:
         kind, *rest = verb
@@ -86,6 +94,7 @@ class _Pair:
         ]
         expected = await self.oracle.add(SPACE, entries, self.now_ms)
         assert await self.store.add(SPACE, entries, self.now_ms) == expected
+        self.seen.update("stored" if answer.new else "was there" for answer in expected)
 
     async def search(self, namespace: str, seed: int, limit: int, where: MemoryFilter) -> None:
         vector = unit(seed)
@@ -96,6 +105,7 @@ class _Pair:
         found = await self.store.search(SPACE, namespace, vector, limit, self.now_ms, where)
         assert [e.score for e in found] == pytest.approx([e.score for e in expected], abs=1e-5)
         assert len({e.id for e in found}) == len(found)
+        self.seen["found"] += len(found)
         for one in found:  # entries with equal scores may come in any order
             same = everything[one.id]
             assert one.score == pytest.approx(same.score, abs=1e-5)
@@ -104,14 +114,17 @@ class _Pair:
     async def list(self, namespace: str, limit: int | None, where: MemoryFilter) -> None:
         expected = await self.oracle.list_all(namespace, self.now_ms, where, limit)
         assert await self.store.list_all(namespace, self.now_ms, where, limit) == expected
+        self.seen["listed"] += len(expected)
 
     async def delete(self, namespace: str, ids: "list[str]", where: MemoryFilter) -> None:
         expected = await self.oracle.delete(namespace, ids, self.now_ms, where)
         assert await self.store.delete(namespace, ids, self.now_ms, where) == expected
+        self.seen["deleted"] += expected
 
     async def clear(self, namespace: str, where: MemoryFilter) -> None:
         expected = await self.oracle.clear(namespace, self.now_ms, where)
         assert await self.store.clear(namespace, self.now_ms, where) == expected
+        self.seen["cleared"] += expected
 
 
 def test_every_answer_is_the_oracles(adapter: Adapter):
@@ -119,9 +132,10 @@ def test_every_answer_is_the_oracles(adapter: Adapter):
     store = adapter.make()
     marks = itertools.count()
     loop = asyncio.new_event_loop()
+    seen: Counter[str] = Counter()
 
-    @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-    @given(st.lists(verbs(), min_size=1, max_size=25))
+    @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+    @given(st.lists(verbs(), min_size=5, max_size=25))
     def check(sequence: list[tuple[Any, ...]]) -> None:
         async def whole() -> None:
             pair = _Pair(store, f"{next(marks)}-")
@@ -129,6 +143,7 @@ def test_every_answer_is_the_oracles(adapter: Adapter):
                 await pair.do(verb)
             for namespace in ("n", "m"):
                 await pair.list(f"{pair.mark}{namespace}", None, MemoryFilter())
+            seen.update(pair.seen)
 
         loop.run_until_complete(whole())
 
@@ -137,3 +152,5 @@ def test_every_answer_is_the_oracles(adapter: Adapter):
     finally:
         loop.run_until_complete(store.close())
         loop.close()
+    happened = {what for what, count in seen.items() if count}
+    assert happened == {"stored", "was there", "found", "listed", "deleted", "cleared"}

@@ -78,9 +78,7 @@ def test_the_seven_verbs(memory: SemanticMemory):
     assert memory.search("dog", where={"kind": "thing"}) == [FACTS["car"]]
     context = memory.get_context("What is their labrador called?")
     assert context.startswith("- (2026-09-21) They have a three-year-old labrador called Bruno.")
-    assert [e.content for e in memory.list_all()] == sorted(
-        [FACTS["dog"], FACTS["diet"], FACTS["car"]], key=[e.content for e in memory.list_all()].index
-    )
+    assert {e.content for e in memory.list_all()} == {FACTS["dog"], FACTS["diet"], FACTS["car"]}
     assert len(memory.list_all(limit=2)) == 2
     assert (memory.delete(dog), memory.delete(dog)) == (True, False)
     assert memory.clear({"kind": "thing"}) == 1
@@ -93,7 +91,10 @@ def test_the_same_text_is_one_entry(memory: SemanticMemory):
     """A text without a key is its own key; white space and Unicode forms do not make another text of it."""
     first = memory.add("The cafe\u0301 opens at  nine.\n")
     assert memory.add("The caf\u00e9 opens at nine.") == first
-    assert memory.add_many(["The café opens at nine.", "Another text", "The café opens at nine."])[::2] == [first] * 2
+    assert (
+        memory.add_many(["The café opens at nine.", "Another text", "The café opens at nine."])[::2]
+        == [first] * 2
+    )
     assert len(memory.list_all()) == 2
 
 
@@ -131,9 +132,8 @@ def test_sessions_are_together_or_apart(memory: SemanticMemory):
     assert memory.search_entries("session")[0].metadata == {"session_id": "s1"}
     apart = memory.scoped(session_id="s2", across_sessions=False)
     assert apart.search("session") == []
-    own = apart.add("Said in the first session.")
-    assert own is not None
-    assert [e.metadata["session_id"] for e in memory.list_all()] == ["s1", "s2"] or len(memory.list_all()) == 2
+    apart.add("Said in the first session.")
+    assert {e.metadata["session_id"] for e in memory.list_all()} == {"s1", "s2"}
     assert not apart.delete(one.list_all({"session_id": "s1"})[0].id)
     refused(lambda: apart.search("x", where={"session_id": "s1"}), "E0802")
     refused(lambda: apart.add("x", {"session_id": "s1"}), "E0802")
@@ -248,7 +248,9 @@ def test_what_cannot_be_stored_or_asked_is_refused(case: str):
         assert memory.list_all() == []
 
 
-@pytest.mark.parametrize("option", [{"max_results": 0}, {"session_id": ""}, {"agent": "a\x00"}, {"dedupe_above": -2}])
+@pytest.mark.parametrize(
+    "option", [{"max_results": 0}, {"session_id": ""}, {"agent": "a\x00"}, {"dedupe_above": -2}]
+)
 def test_options_are_checked_when_the_memory_is_made(option: dict[str, Any]):
     """An option outside its range is E0802, before any use."""
     refused(lambda: SemanticMemory(**option), "E0802")
@@ -273,7 +275,14 @@ class _Broken:
 
 @pytest.mark.parametrize(
     "answer",
-    [[], [[1.0]], [[0.0, 0.0]], [[float("nan"), 1.0]], [[1.0, 0.0], [1.0, 0.0]], RuntimeError("the model is away")],
+    [
+        [],
+        [[1.0]],
+        [[0.0, 0.0]],
+        [[float("nan"), 1.0]],
+        [[1.0, 0.0], [1.0, 0.0]],
+        RuntimeError("the model is away"),
+    ],
 )
 def test_an_embedder_that_fails_is_told(answer: Any):
     """Too few, too short, empty and failing vectors are E0808, and nothing is stored."""
@@ -321,7 +330,7 @@ def test_stores_check_their_arguments():
     """A table that is no name, an unknown index and no place at all are E0802 when the store is made."""
     refused(lambda: PgVectorStore("postgresql://x", table='x"; DROP TABLE y'), "E0802")
     refused(lambda: PgVectorStore("postgresql://x", index="ivf"), "E0802")  # type: ignore[arg-type]
-    refused(lambda: QdrantStore(), "E0802")
+    refused(QdrantStore, "E0802")
     refused(lambda: QdrantStore("folder", url="http://x"), "E0802")
 
 
@@ -375,7 +384,7 @@ def test_without_the_extras_everything_imports_and_use_says_what_to_install(tmp_
 
 
 def test_a_plain_call_from_the_memorys_own_loop_is_refused():
-    """An embedder that calls the plain memory again would wait for itself: E0701's kin E0707, not a hang."""
+    """An embedder that calls the plain memory again would wait for itself: E0707, and no hang."""
 
     class Recursive(_Broken):
         async def embed(self, texts: Any) -> Any:

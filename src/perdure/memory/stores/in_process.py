@@ -61,13 +61,12 @@ class _Rows:
             }
         )
 
-    def passing(self, where: MemoryFilter) -> list[int]:
+    def passing(self, where: MemoryFilter) -> Sequence[int]:
         if where.is_open:
-            return list(range(len(self.entries)))
+            return range(len(self.entries))
+        passes = where.matcher()
         return [
-            row
-            for row, entry in enumerate(self.entries)
-            if where.matches_tokens(self.tokens[row], entry.created_at_ms)
+            row for row, entry in enumerate(self.entries) if passes(self.tokens[row], entry.created_at_ms)
         ]
 
 
@@ -118,12 +117,12 @@ class InProcessStore:
         with self._lock:
             self._check(space)
             rows = self._live(namespace, now_ms)
-            passing = rows.passing(where) if rows else []
+            passing = rows.passing(where) if rows else ()
             if rows is None or not passing:
                 return []
             matrix = rows.matrix[: len(rows.entries)]
             if len(passing) < len(rows.entries):
-                matrix = matrix[passing]
+                matrix = matrix[numpy.asarray(passing)]
             scores = matrix @ numpy.asarray(vector, dtype=numpy.float32)
             best = numpy.argsort(-scores, kind="stable")[:limit]
             return [

@@ -117,9 +117,11 @@ class PgVectorStore:
         """The closest; with an index, nearly always."""
         condition, values = _condition(namespace, now_ms, where)
         n = len(values)
+        # In a subquery the text is read once; a bare cast would be made again for each row by a generic plan.
+        distance = f"embedding <=> (SELECT ${n + 1}::text::vector)"
         statement = (
-            f"SELECT {_COLUMNS}, 1 - (embedding <=> ${n + 1}::text::vector) AS score FROM {self._table}"
-            f" WHERE {condition} ORDER BY embedding <=> ${n + 1}::text::vector LIMIT ${n + 2}"
+            f"SELECT {_COLUMNS}, 1 - ({distance}) AS score FROM {self._table}"
+            f" WHERE {condition} ORDER BY {distance} LIMIT ${n + 2}"
         )
 
         async def work(db: "asyncpg.Connection[Any]") -> list[MemoryEntry]:

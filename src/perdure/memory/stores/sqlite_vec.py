@@ -51,7 +51,7 @@ CREATE TABLE memory_entries(
     UNIQUE(namespace, id)
 ) STRICT;
 CREATE INDEX memory_by_time ON memory_entries(namespace, created_at_ms, id);
-CREATE INDEX memory_by_expiry ON memory_entries(namespace, expires_at_ms) WHERE expires_at_ms IS NOT NULL;
+CREATE INDEX memory_by_expiry ON memory_entries(namespace, expires_at_ms); -- all that an open search reads
 CREATE TABLE memory_tokens(
     token TEXT NOT NULL,
     entry INTEGER NOT NULL REFERENCES memory_entries(entry) ON DELETE CASCADE,
