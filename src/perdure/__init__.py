@@ -49,7 +49,21 @@ if TYPE_CHECKING:
     from perdure.core.errors import JournalError as JournalError
     from perdure.core.errors import ModelError as ModelError
     from perdure.core.errors import PerdureError as PerdureError
+    from perdure.core.errors import SemanticMemoryError as SemanticMemoryError
     from perdure.core.errors import ToolError as ToolError
+    from perdure.memory.embedders import WordLlamaEmbedder as WordLlamaEmbedder
+    from perdure.memory.entries import NewMemory as NewMemory
+    from perdure.memory.filters import MemoryFilter as MemoryFilter
+    from perdure.memory.memory import SemanticMemory as SemanticMemory
+    from perdure.memory.ports import Embedder as Embedder
+    from perdure.memory.ports import MemoryEntry as MemoryEntry
+    from perdure.memory.ports import MemoryStore as MemoryStore
+    from perdure.memory.semantic import AsyncSemanticMemory as AsyncSemanticMemory
+    from perdure.memory.stores.chroma import ChromaStore as ChromaStore
+    from perdure.memory.stores.in_process import InProcessStore as InProcessStore
+    from perdure.memory.stores.pgvector import PgVectorStore as PgVectorStore
+    from perdure.memory.stores.qdrant import QdrantStore as QdrantStore
+    from perdure.memory.stores.sqlite_vec import SqliteVecStore as SqliteVecStore
 
     __version__: str
 
@@ -62,20 +76,34 @@ __all__ = [
     "AgentStatus",
     "AgentStream",
     "ApiError",
+    "AsyncSemanticMemory",
+    "ChromaStore",
     "ClientError",
     "DefinitionError",
     "Deployment",
+    "Embedder",
     "EventType",
     "ExecutionError",
     "FinishReason",
+    "InProcessStore",
     "JournalError",
+    "MemoryEntry",
+    "MemoryFilter",
+    "MemoryStore",
     "ModelError",
+    "NewMemory",
     "PerdureError",
+    "PgVectorStore",
+    "QdrantStore",
+    "SemanticMemory",
+    "SemanticMemoryError",
+    "SqliteVecStore",
     "Status",
     "TokenUsage",
     "ToolContext",
     "ToolDef",
     "ToolError",
+    "WordLlamaEmbedder",
     "configure",
     "deploy",
     "deploy_async",
@@ -115,8 +143,23 @@ _DOORS: dict[str, tuple[str, ...]] = {
     "perdure.client.stream": ("AgentStream",),
     "perdure.core.errors": (
         *("ApiError", "ClientError", "DefinitionError", "ExecutionError"),
-        *("JournalError", "ModelError", "PerdureError", "ToolError"),
+        *("JournalError", "ModelError", "PerdureError", "SemanticMemoryError", "ToolError"),
     ),
+    "perdure.memory.embedders": ("WordLlamaEmbedder",),
+    "perdure.memory.entries": ("NewMemory",),
+    "perdure.memory.filters": ("MemoryFilter",),
+    "perdure.memory.memory": ("SemanticMemory",),
+    "perdure.memory.ports": (
+        "Embedder",
+        "MemoryEntry",
+        "MemoryStore",
+    ),
+    "perdure.memory.semantic": ("AsyncSemanticMemory",),
+    "perdure.memory.stores.chroma": ("ChromaStore",),
+    "perdure.memory.stores.in_process": ("InProcessStore",),
+    "perdure.memory.stores.pgvector": ("PgVectorStore",),
+    "perdure.memory.stores.qdrant": ("QdrantStore",),
+    "perdure.memory.stores.sqlite_vec": ("SqliteVecStore",),
 }
 _HOMES = {name: module for module, names in _DOORS.items() for name in names}
 

@@ -74,7 +74,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "perdure.__main__": {"perdure.cli"},
     # the composition root and the front door
     "perdure.app": {"perdure"},
-    "perdure": {"perdure.agents", "perdure.client", "perdure.core", "perdure.app"},
+    "perdure": {"perdure.agents", "perdure.client", "perdure.core", "perdure.memory", "perdure.app"},
     # shipped fakes and testers: they may use all of it, and nothing may use them
     "perdure.testing": {"perdure"},
 }
