@@ -41,6 +41,7 @@ GATEWAY = "engine/task_gateway.py"
 RESIDENCY = "engine/residency.py"
 TURN = "core/machines/turn.py"
 STATE = "core/machines/turn_state.py"
+TABLES = "core/machines/turn_tables.py"
 CALLS = "core/machines/tool_calls.py"
 _SUBMIT = "            self._journal.commit(commit, partial(self._committed, resident, applied, commit))\n"
 
@@ -355,8 +356,8 @@ BUGS: tuple[Bug, ...] = (
             ),
             Change(
                 STATE,
-                "kind not in (ev.ModelRequested, ev.ToolStarted, ev.TimerFired)",
-                "kind not in (ev.ModelRequested, ev.TimerFired)",
+                "_BEGIN = (ev.ModelRequested, ev.ToolStarted, ",
+                "_BEGIN = (ev.ModelRequested, ",
             ),
         ),
     ),

@@ -10,12 +10,11 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from perdure.core.definition import AgentDefinition
 from perdure.core.errors import JournalError
 from perdure.core.events import AnyEvent, ApprovalKind, MessageMode, Recorded
 from perdure.core.messages import Message
 from perdure.core.model import Delta, ModelRef, ModelReply, ModelRequest, Usage
-from perdure.core.plan import Bundle, Plan
+from perdure.core.plan import Plan
 
 # What an execution is doing, in one word: the same in journal, API, command line and page.
 Status = Literal[
@@ -508,18 +507,3 @@ class Tasks(Protocol):
 def task_queue_name(agent: str, tool: str) -> str:
     """Where a tool's tasks are offered: tools of two agents with one name never mix."""
     return f"{agent}.{tool}"
-
-
-# Compilation ---------------------------------------------------------------------------------------------
-
-
-class Compile(Protocol):
-    """The one compiler, as the server sees it."""
-
-    def __call__(self, definition: AgentDefinition) -> Bundle:
-        """Resolve and validate.
-
-        Raises:
-            DefinitionError: E0101 to E0107.
-        """
-        ...

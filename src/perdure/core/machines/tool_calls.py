@@ -118,9 +118,12 @@ def _refusal(draft: Draft, tool: ToolPlan | None, call: ToolCallPart) -> ev.Erro
 
 
 def _asked_for(draft: Draft, tool: str) -> int:
-    """Calls that wait for a person count before they are requested, so that a crowd cannot pass the limit."""
+    """Calls that wait for a person's leave count before they are requested, so that a crowd cannot pass the limit.
+
+    A question to a person is the call itself, and is counted where it is asked.
+    """
     return sum(
-        s.tool == tool and s.status == "approval" and s.unknown_epoch is None
+        s.tool == tool and s.status == "approval" and s.unknown_epoch is None and s.asks is None
         for s in draft.state.steps.values()
     )
 

@@ -129,6 +129,9 @@ _STEP_EVENTS: tuple[type[ev.Event], ...] = (
     ev.StopDecided,
 )
 
+# What begins something, and so is not recorded while the execution is paused or quarantined.
+_BEGIN = (ev.CondenseRequested, ev.ModelRequested, ev.ToolStarted, ev.TimerFired, ev.SessionAwaited)
+
 PHASES: dict[tuple[Phase, type[ev.Event]], Phase] = {
     ("new", ev.ExecutionStarted): "active",
     ("active", ev.ExecutionPaused): "paused",
@@ -140,8 +143,7 @@ PHASES: dict[tuple[Phase, type[ev.Event]], Phase] = {
         (phase, kind): phase
         for phase in _RUNNING
         for kind in _STEP_EVENTS
-        if phase == "active"
-        or kind not in (ev.ModelRequested, ev.CondenseRequested, ev.ToolStarted, ev.TimerFired)
+        if phase == "active" or kind not in _BEGIN
     },
     **{(phase, ev.ExecutionQuarantined): "quarantined" for phase in ("active", "paused")},
     **{(phase, ev.ExecutionCompleted): "completed" for phase in _RUNNING},
