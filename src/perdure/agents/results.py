@@ -15,6 +15,7 @@ class Status(StrEnum):
     WAITING_APPROVAL = "waiting:approval"
     WAITING_TIMER = "waiting:timer"
     WAITING_WORKER = "waiting:worker"
+    WAITING_CHILD = "waiting:child"
     PAUSED = "paused"
     QUARANTINED = "quarantined"
     COMPLETED = "completed"
