@@ -114,10 +114,10 @@ def advance(draft: Draft) -> None:
 def _said(draft: Draft) -> str:
     """The agent's last words. An answer of this very input is not in the transcript yet."""
     transcript = draft.scope.transcript
-    for event in draft.events:
-        if isinstance(event, ev.ModelCompleted):
-            before = () if event.message.tool_calls else transcript.cut
-            return "".join((*before, event.message.text))
+    answer = joints.answer_of(draft)
+    if answer is not None:
+        before = () if answer.message.tool_calls else transcript.cut
+        return "".join((*before, answer.message.text))
     return "".join(transcript.cut) or transcript.last_text
 
 
@@ -180,7 +180,7 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
 
 def _after_model(draft: Draft, subject: str) -> None:
     """What a model's answer asks for: calls, another turn, or the end."""
-    reply = draft.event_of(ev.ModelCompleted) or draft.scope.transcript.last_reply
+    reply = joints.answer_of(draft) or draft.scope.transcript.last_reply
     if reply is None:
         return
     if reply.message.tool_calls:
