@@ -99,7 +99,11 @@ class Worker:
     def __init__(self, h: Harness, functions: dict[str, Function]) -> None:
         self.ran: list[Task] = []
         self._h = h
-        self._functions = {"look": lambda task: f"{task.arguments['q']} found", "@guard.g": check, **functions}
+        self._functions = {
+            "look": lambda task: f"{task.arguments['q']} found",
+            "@guard.g": check,
+            **functions,
+        }
 
     @property
     def looked(self) -> list[Any]:

@@ -31,7 +31,9 @@ from tests.contract.engine.guard_harness import (
 )
 
 CELLS = [(p, k, a) for p in PLACES for k in KINDS for a in ACTIONS]
-DIAGONAL = [(PLACES[n], KINDS[(n + shift) % 4], ACTIONS[(n + 2 * shift) % 4]) for n in range(4) for shift in (0, 1)]
+DIAGONAL = [
+    (PLACES[n], KINDS[(n + shift) % 4], ACTIONS[(n + 2 * shift) % 4]) for n in range(4) for shift in (0, 1)
+]
 
 
 @pytest.fixture
