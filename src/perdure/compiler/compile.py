@@ -20,6 +20,7 @@ from perdure.agents.checks import (
 )
 from perdure.compiler.budgets import checked_budget
 from perdure.compiler.guardrails import checked_guards
+from perdure.compiler.memory import checked_memory
 from perdure.compiler.schemas import MAX_SCHEMA_BYTES, check_object_schema, check_schema
 from perdure.compiler.teams import NO_PLACE, Members, Place, lower_team, synthesizes, transfer_tools
 from perdure.compiler.texts import check_texts
@@ -51,8 +52,6 @@ NOT_YET = (
     "fallback_max_turns",
     "planner_context",
     "plan",
-    "memory",
-    "context_window",
     "prefill",
     "masked_fields",
 )
@@ -66,6 +65,7 @@ ANSWER = {
     "properties": {"answer": {"type": "string"}},
     "required": ["answer"],
 }
+MIN_WINDOW = 256  # tokens
 NO_MODEL = ModelRef("", "")
 MAX_NESTING = 50
 
@@ -133,6 +133,8 @@ def _compile(definition: AgentDefinition, depth: int, place: Place = NO_PLACE) -
         hooks=tuple(h for h in HOOKS if h in definition.hooks),
         instructions_function=definition.instructions_function,
         budget=checked_budget(definition.budget, where),
+        memory=checked_memory(definition.memory, where),
+        context_window=_window(definition, where),
     )
     return Bundle(plan, members.plans)
 
@@ -142,6 +144,12 @@ def _model(definition: AgentDefinition, team: TeamPlan | None) -> ModelRef:
     if team is not None and not definition.model:
         return NO_MODEL
     return parse_model(definition.model, definition.base_url)
+
+
+def _window(definition: AgentDefinition, where: str) -> int | None:
+    if definition.context_window is not None:
+        check_number("context_window", definition.context_window, MIN_WINDOW, MAX_COUNT, where=where)
+    return definition.context_window
 
 
 def _required(definition: AgentDefinition, tools: dict[str, ToolPlan], where: str) -> tuple[str, ...]:

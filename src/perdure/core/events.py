@@ -17,6 +17,7 @@ from perdure.core.event_base import ErrorInfo, Event, Handover, HistoryRef, Pare
 from perdure.core.messages import Message
 from perdure.core.model import FinishReason, Usage
 from perdure.core.talk_events import (
+    CondenseRequested,
     MessageAwaited,
     MessageMode,
     MessageReceived,
@@ -61,6 +62,7 @@ __all__ = [
     "ChildFailed",
     "ChildRequested",
     "ChildRole",
+    "CondenseRequested",
     "ErrorInfo",
     "Event",
     "ExecutionCancelled",
@@ -412,6 +414,7 @@ AnyEvent = (
     | JudgeRequested
     | BudgetReached
     | BudgetGranted
+    | CondenseRequested
     | MessageReceived
     | ModelInterrupted
     | MessageAwaited

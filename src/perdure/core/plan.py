@@ -9,6 +9,7 @@ from perdure.core.definition import (
     BudgetDefinition,
     GuardrailDefinition,
     HookName,
+    MemoryDefinition,
     OnChildFailure,
     OnUnknown,
     OutputDefinition,
@@ -124,6 +125,8 @@ class Plan(msgspec.Struct, frozen=True):
     hooks: tuple[HookName, ...] = ()
     instructions_function: bool = False
     budget: BudgetDefinition | None = None
+    memory: MemoryDefinition | None = None
+    context_window: int | None = None
 
     def tool(self, name: str) -> ToolPlan:
         """The tool of this name, or the options of a function (`@...`)."""

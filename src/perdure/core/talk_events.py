@@ -67,3 +67,19 @@ class SessionJoined(Event, frozen=True, omit_defaults=True, tag="session_joined"
     """The execution before has ended; the conversation goes on from it."""
 
     step: str
+
+
+class CondenseRequested(Event, frozen=True, omit_defaults=True, tag="condense_requested"):
+    """The conversation fills the context window: a model is asked to sum up the messages from `first` up to `last`.
+
+    The answer of that step takes their place; `asked` is the index of a message among them that stays word for word.
+    `tokens` is how large the conversation was.
+    """
+
+    step: str
+    turn: int
+    first: int
+    last: int
+    tokens: int
+    asked: int | None = None
+    attempt: int = 1

@@ -18,6 +18,8 @@ from perdure.core.effects import Effect
 from perdure.core.errors import PerdureError
 from perdure.core.events import TERMINAL, Recorded
 from perdure.core.machines.turn_state import TurnState, decode_state
+from perdure.core.model import ModelRef
+from perdure.core.tokens import Tokens
 from perdure.engine.budgets import Budgets
 from perdure.engine.children import Children
 from perdure.engine.config import EngineConfig
@@ -53,12 +55,14 @@ class Engine:
         models: Models,
         clock: Clock,
         config: EngineConfig | None = None,
+        tokens: Callable[[ModelRef], Tokens] | None = None,
     ) -> None:
         config = config or EngineConfig()
         self._journal = journal
         self._models = models
         self._driver = Driver(journal, clock, config)
-        self._residency = Residency(journal, catalog, self._driver, clock, config)
+        counted = {} if tokens is None else {"tokens": tokens}
+        self._residency = Residency(journal, catalog, self._driver, clock, config, **counted)
         self._streams = Streams(journal)
         self._gateway = TaskGateway(self._driver, self._residency, clock, config)
         self._budgets = Budgets(journal, self._residency, clock)

@@ -14,7 +14,7 @@ from perdure.core.effects import AbortModel, CallModel
 from perdure.core.errors import ModelError
 from perdure.core.events import ErrorInfo
 from perdure.core.model import Delta, ModelReply
-from perdure.core.transcript import assemble
+from perdure.core.requests import assemble
 from perdure.engine.budgets import Budgets
 from perdure.engine.faults import crash_point
 from perdure.engine.ports import Models
@@ -73,7 +73,7 @@ class ModelCalls:
         part = self._streams.begin(execution_id, step, attempt)
         self.made += 1
 
-        is_judge = step in resident.transcript.judges
+        is_judge = step in resident.transcript.judges or step in resident.transcript.condensing
 
         def on_delta(delta: Delta) -> None:
             if not is_judge:  # what a judge says is no part of the answer
@@ -96,7 +96,14 @@ class ModelCalls:
         began = self._clock.monotonic()
         model = resident.plan.model
         try:
-            request = assemble(resident.plan, resident.transcript, resident.execution_id, step, attempt)
+            request = assemble(
+                resident.plan,
+                resident.transcript,
+                resident.execution_id,
+                step,
+                attempt,
+                resident.scope.tokens,
+            )
             if resident.budgets:
                 breached = await self._budgets.reserve(resident, step, attempt, request)
                 if breached is not None:

@@ -10,6 +10,8 @@ from perdure.core.machines.draft import Applied, Scope
 from perdure.core.machines.turn_state import TurnState
 from perdure.core.messages import Message
 from perdure.core.plan import Plan
+from perdure.core.requests import remembered
+from perdure.core.tokens import Tokens, heuristic_tokens
 from perdure.core.transcript import Transcript
 from perdure.engine.ports import ApprovalRow, NewExecution, Status, StoredExecution
 
@@ -34,6 +36,7 @@ class Resident:
         "depth",
         "faults",
         "idempotency_key",
+        "joined",
         "lost",
         "mailbox",
         "new",
@@ -60,14 +63,16 @@ class Resident:
         plan: Plan,
         state: TurnState,
         history: Sequence[Message] = (),
+        tokens: Tokens = heuristic_tokens,
     ) -> None:
-        self.transcript = Transcript(history)
+        self.transcript = Transcript([*remembered(plan), *history])
         self.parent: ParentRef | None = None
         self.parent_id = row.parent_id
         self.depth = 0
+        self.joined = False  # the conversation of its session before it stands in the transcript
         self.budgets: tuple[str, ...] = ()
         self.plan = plan
-        self.scope = Scope(row.execution_id, plan, self.transcript)
+        self.scope = Scope(row.execution_id, plan, self.transcript, tokens)
         self.state = state
         self.seq = 0
         self.status: Status = "running"

@@ -77,11 +77,12 @@ class Sessions:
         while True:
             try:
                 resident = await self._residency.get(execution_id)
-                if resident.transcript.before == 0:
+                if not resident.joined:
                     ref, plan = HistoryRef(before, "session"), resident.plan
                     history = await self._residency.history_of(ref, plan.agent, plan.include_contents)
                     resident = await self._residency.get(execution_id)
-                    if resident.transcript.before == 0:
+                    if not resident.joined:
+                        resident.joined = True
                         resident.transcript.go_on_from(history)
                 self._driver.post(resident, inp.JoinSession(before), None)
             except JournalError as error:

@@ -14,7 +14,17 @@ from perdure.core import events as ev
 from perdure.core import inputs as inp
 from perdure.core.effects import CallModel, WithdrawTask
 from perdure.core.errors import ExecutionError, PerdureError
-from perdure.core.machines import answers, children, functions, inbox, joints, passage, spending, tool_calls
+from perdure.core.machines import (
+    answers,
+    children,
+    condensing,
+    functions,
+    inbox,
+    joints,
+    passage,
+    spending,
+    tool_calls,
+)
 from perdure.core.machines.attempts import (
     effects_of,
     is_function,
@@ -136,8 +146,12 @@ def advance(draft: Draft) -> None:
         MACHINES[state.team.strategy].advance(draft)
         if state.steps or state.over:
             return
-    if state.phase != "active" or answers.stops(draft):
-        return
+    if state.phase == "active" and not answers.stops(draft):
+        _next_turn(draft)
+
+
+def _next_turn(draft: Draft) -> None:
+    state = draft.state
     if state.turn >= draft.scope.plan.max_turns:
         limit = draft.scope.plan.max_turns
         error = ev.ErrorInfo(
@@ -150,6 +164,8 @@ def advance(draft: Draft) -> None:
         draft.record(ev.ExecutionFailed(error, finish_reason="max_turns", partial=partial))
         return
     turn = state.turn + 1
+    if condensing.condenses(draft, turn):
+        return
     if state.prepared < turn and passage.has_stages(draft, f"t{turn}.b"):
         passage.enter(draft, f"t{turn}.b")
         return
@@ -175,7 +191,7 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
         # Refused here, the attempt fails; refused by the journal, nothing could be recorded of it at all (E10).
         _model_failed(draft, item, _broken(draft, wrong), retryable=True)
         return
-    is_judge = draft.state.steps[item.step].tool is not None
+    is_aside = draft.state.steps[item.step].tool is not None
     draft.record(
         ev.ModelCompleted(
             item.step,
@@ -188,8 +204,9 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
             item.duration_ms,
         )
     )
-    if is_judge:
-        passage.judged(draft, item)
+    if is_aside:
+        if joints.stage_of(item.step) is not None:
+            passage.judged(draft, item)
         advance(draft)
     else:
         passage.enter(draft, f"t{draft.state.turn}.a")
@@ -197,7 +214,7 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
 
 def _after_model(draft: Draft, subject: str) -> None:
     """What a model's answer asks for: calls, another turn, or the end."""
-    reply = draft.event_of(ev.ModelCompleted) or draft.scope.transcript.last_reply
+    reply = joints.answer_of(draft) or draft.scope.transcript.last_reply
     if reply is None:
         return
     if reply.message.tool_calls:
@@ -280,7 +297,7 @@ def _model_failed(
     policy = draft.scope.plan.model_retry
     failures = draft.state.steps[item.step].failures + 1
     if not retryable or failures >= policy.max_attempts:
-        if draft.state.steps[item.step].tool is not None:
+        if joints.stage_of(item.step) is not None:
             draft.record(ev.ModelFailed(item.step, item.attempt, error))
             passage.failed(draft, item.step, draft.state.steps[item.step].tool or "", error.what)
             return

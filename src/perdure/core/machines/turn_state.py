@@ -92,6 +92,13 @@ def _judge_requested(state: TurnState, event: ev.JudgeRequested) -> None:
     state.steps[event.step] = Step("asking", event.attempt, failures, tool=f"@guard.{event.guard}")
 
 
+def _condense_requested(state: TurnState, event: ev.CondenseRequested) -> None:
+    step = _before(state, event.step, event)
+    failures = step.failures if step else 0
+    state.steps[event.step] = Step("asking", event.attempt, failures, tool="@condense")
+    state.condensed = event.turn
+
+
 def _hook_ended(state: TurnState, event: ev.HookEnded) -> None:
     if event.hook == "@before_model":
         state.prepared = event.turn
@@ -320,6 +327,7 @@ _EVOLVE: dict[type[ev.Event], Callable[[TurnState, Any], None]] = {
     ev.OutputRejected: _output_rejected,
     ev.AnswerRefused: _answer_refused,
     ev.JudgeRequested: _judge_requested,
+    ev.CondenseRequested: _condense_requested,
     ev.GuardDecided: _nothing,
     ev.HookEnded: _hook_ended,
     ev.Replaced: _nothing,

@@ -57,7 +57,8 @@ class TurnState(msgspec.Struct, omit_defaults=True):
     """The state of one agent's loop; stored with every commit. `shared` is the tools' state; an absent `v` is 1.
 
     `team` is where a team's machine stands; `stop_asked` the last turn whose stop condition has said no;
-    `refusals` how often an answer or a call was refused, by whom; `prepared` the turn whose before_model has run;
+    `refusals` how often an answer or a call was refused, by whom; `prepared` the turn whose before_model has run; `condensed`
+    the turn before which the conversation was condensed;
     `stopping` that somebody wants the end after this turn; `unseen` how many messages no model has been shown.
     """
 
@@ -76,6 +77,7 @@ class TurnState(msgspec.Struct, omit_defaults=True):
     stop_asked: int = 0
     refusals: dict[str, int] = {}
     prepared: int = 0
+    condensed: int = 0
     stopping: bool = False
     unseen: int = 0
 
@@ -94,6 +96,7 @@ _STEP_EVENTS: tuple[type[ev.Event], ...] = (
     ev.OutputRejected,
     ev.AnswerRefused,
     ev.JudgeRequested,
+    ev.CondenseRequested,
     ev.GuardDecided,
     ev.HookEnded,
     ev.Replaced,
@@ -127,7 +130,7 @@ _STEP_EVENTS: tuple[type[ev.Event], ...] = (
 )
 
 # What begins something, and so is not recorded while the execution is paused or quarantined.
-_BEGIN = (ev.ModelRequested, ev.ToolStarted, ev.TimerFired, ev.SessionAwaited)
+_BEGIN = (ev.CondenseRequested, ev.ModelRequested, ev.ToolStarted, ev.TimerFired, ev.SessionAwaited)
 
 PHASES: dict[tuple[Phase, type[ev.Event]], Phase] = {
     ("new", ev.ExecutionStarted): "active",
@@ -160,6 +163,8 @@ STEPS: dict[tuple[StepStatus | None, type[ev.Event]], tuple[StepStatus | None, .
     (None, ev.AnswerRefused): (None,),
     (None, ev.JudgeRequested): ("asking",),
     ("retrying", ev.JudgeRequested): ("asking",),
+    (None, ev.CondenseRequested): ("asking",),
+    ("retrying", ev.CondenseRequested): ("asking",),
     (None, ev.ToolRefused): (None,),
     (None, ev.ToolRequested): ("ready",),
     (None, ev.ApprovalRequested): ("approval",),
