@@ -22,7 +22,7 @@ from perdure.core.machines.turn import effects_of, next_due_ms
 from perdure.core.machines.turn_state import encode_state
 from perdure.core.messages import Message, TextPart, ToolCallPart, user
 from perdure.core.model import ModelReply, Usage
-from perdure.core.transcript import assemble
+from perdure.core.requests import assemble
 from tests.unit.core.plans import FORECAST, plan
 from tests.unit.core.play import FAULT, OUTAGE, T0, Play, call
 

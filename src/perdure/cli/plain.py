@@ -183,6 +183,14 @@ def _judge_requested(_view: View, e: ev.JudgeRequested) -> tuple[str, str]:
     return "guardrail", f"{text.line(e.guard, 80)} asks its model{again}"
 
 
+def _condense_requested(_view: View, e: ev.CondenseRequested) -> tuple[str, str]:
+    tokens = text.count(e.tokens)
+    return (
+        "model",
+        f"asked to sum up the first {e.last - e.first} messages of a conversation of {tokens} tokens",
+    )
+
+
 def _interrupted(_view: View, _e: ev.ModelInterrupted) -> tuple[str, str]:
     return "model", "the call is given up for a message"
 
@@ -239,6 +247,7 @@ _WORDS: dict[type[Any], Callable[[View, Any], tuple[str, str]]] = {
     ev.ChildCompleted: _child_completed,
     ev.ChildFailed: _child_failed,
     ev.JudgeRequested: _judge_requested,
+    ev.CondenseRequested: _condense_requested,
     ev.ModelInterrupted: _interrupted,
     ev.MessageAwaited: _message_awaited,
     ev.MessagesTaken: _messages_taken,

@@ -367,6 +367,13 @@ def _judge_requested(view: View, at_ms: int, e: ev.JudgeRequested) -> None:
     node.enter("running", at_ms)
 
 
+def _condense_requested(view: View, at_ms: int, e: ev.CondenseRequested) -> None:
+    node = view.tool_step(e.step, at_ms, "@condense")
+    node.kind, node.attempts, node.retry_at_ms = "function", e.attempt, None
+    node.began_ms = node.began_ms or at_ms
+    node.enter("running", at_ms)
+
+
 def _interrupted(view: View, at_ms: int, e: ev.ModelInterrupted) -> None:
     node = view.model_step(e.step, at_ms)
     node.finish_reason = "interrupted"
@@ -434,6 +441,7 @@ _REDUCERS: dict[type[Any], Callable[[View, int, Any], None]] = {
     ev.ChildCompleted: _child_completed,
     ev.ChildFailed: _child_failed,
     ev.JudgeRequested: _judge_requested,
+    ev.CondenseRequested: _condense_requested,
     ev.ModelInterrupted: _interrupted,
     ev.MessageAwaited: _message_awaited,
     ev.MessagesTaken: _messages_taken,

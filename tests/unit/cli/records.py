@@ -108,6 +108,7 @@ ALL_KINDS: list[ev.Event] = [
     ev.MessageReceived("m1", user("Wait!"), "ada", "interrupt"),
     ev.ModelRequested("t3.m", 3),
     ev.ModelInterrupted("t3.m", 1),
+    ev.CondenseRequested("t3.z", 3, 0, 2, 900),
     ev.SessionAwaited("session", "x0"),
     ev.SessionJoined("session"),
     ev.MessageAwaited("t3.c0", "c0", "listen"),

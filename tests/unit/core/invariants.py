@@ -15,6 +15,7 @@ OPENING = (
     ev.FunctionRequested,
     ev.ChildRequested,
     ev.JudgeRequested,
+    ev.CondenseRequested,
     ev.MessageAwaited,
     ev.SessionAwaited,
 )

@@ -85,6 +85,8 @@ class Play:
         for event in applied.events:
             self.records.append(ev.Recorded(len(self.records) + 1, self.now, event))
             self.transcript.fold(event, self.now)
+            if isinstance(event, ev.ModelCompleted) and event.step.endswith(".z"):
+                self.shown = []  # a summary has taken the place of the beginning
             if isinstance(event, ev.ModelRequested):
                 self._show()
         if applied.events:

@@ -398,7 +398,9 @@ def _open_work(records: list[ev.Recorded]) -> set[tuple[str, str]]:
         match record.event:
             case ev.ExecutionStarted() | ev.ExecutionResumed():
                 active = True
-            case ev.ModelRequested(step=step) | ev.JudgeRequested(step=step):
+            case (
+                ev.ModelRequested(step=step) | ev.JudgeRequested(step=step) | ev.CondenseRequested(step=step)
+            ):
                 work.add(("CallModel", step))
             case (
                 ev.ModelCompleted(step=step)
