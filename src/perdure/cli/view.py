@@ -103,7 +103,8 @@ class View:
             return "waiting:approval"
         others = states & {"child", "message", "session"}
         if others and states <= {"approval", "retry", *others}:
-            return "waiting:approval" if "approval" in states else f"waiting:{min(others)}"
+            first = next(s for s in ("child", "session", "approval", "message") if s in states)
+            return f"waiting:{first}"
         if states and states <= {"approval", "retry"}:
             return "waiting:timer"
         if states and states <= {"approval", "retry", "queued"} and all(n.kind != "model" for n in going):
