@@ -28,7 +28,7 @@ def record(seq: int, event: ev.Event) -> EventRecord:
 def answer(**fields: Any) -> ExecutionAnswer:
     """An execution as the server shows it."""
     known: dict[str, Any] = dict.fromkeys(
-        ("output", "finish_reason", "error", "session_id", "idempotency_key")
+        ("output", "finish_reason", "error", "session_id", "idempotency_key", "parent_id")
     )
     known |= {
         "execution_id": "x1",
@@ -45,6 +45,7 @@ def answer(**fields: Any) -> ExecutionAnswer:
         "started_by": "k",
         "usage": USAGE,
         "waits": [],
+        "reason": "",
     }
     return ExecutionAnswer(**(known | fields))
 
@@ -193,6 +194,7 @@ def test_status_says_what_is_waited_for():
     assert not status.is_complete
     assert status.pending_tool == {
         "name": "pay", "args": {"n": 1}, "approval_id": "a0", "effect_hash": "h", "step": "t1.c0",
+        "asks": "call", "answer_schema": None, "agent": None, "execution_id": "x1",
     }  # fmt: skip
     assert status.usage.total_tokens == 15
 
