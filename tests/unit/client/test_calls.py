@@ -139,6 +139,7 @@ def approval(**fields: Any) -> dict[str, Any]:
     """An approval as the server shows it."""
     known: dict[str, Any] = dict.fromkeys(
         ("unknown_epoch", "decision", "decided_at_ms", "decided_by", "channel", "decided_arguments")
+        + ("answer_schema", "answer")
     )
     known |= {
         "approval_id": "a1",
@@ -147,6 +148,7 @@ def approval(**fields: Any) -> dict[str, Any]:
         "agent": "a",
         "tool": "t",
         "arguments": {},
+        "kind": "call",
     }
     return known | {"effect_hash": "h", "requested_at_ms": 0, "reason": ""} | fields
 

@@ -86,7 +86,9 @@ async def test_a_childs_story_comes_between_its_request_and_its_end():
         + [("b", 1), ("b", 2), ("deep", 1), ("deep", 2)]
     )
     at = {place: index for index, place in enumerate(found)}
-    assert at["root", 1] < at["a", 1] < at["deep", 1] < at["deep", 2] < at["a", 2] < at["a", 3] < at["root", 4]
+    assert (
+        at["root", 1] < at["a", 1] < at["deep", 1] < at["deep", 2] < at["a", 2] < at["a", 3] < at["root", 4]
+    )
     assert at["root", 2] < at["b", 1] < at["b", 2] < at["root", 3]
     assert found[-1] == ("root", 5)
 
@@ -114,7 +116,9 @@ async def test_a_reader_goes_on_from_any_place():
         learned: list[EventRecord] = []
         seen += await read(nested(), places, learn=learned.append)
         assert sorted(seen) == whole
-        assert len(learned) == count - sum(n for who, n in places.items() if (who, places[who]) in _over(places))
+        assert len(learned) == count - sum(
+            n for who, n in places.items() if (who, places[who]) in _over(places)
+        )
 
 
 def _over(places: dict[str, int]) -> set[tuple[str, int]]:
