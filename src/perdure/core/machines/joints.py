@@ -21,6 +21,7 @@ from perdure.core import events as ev
 from perdure.core.definition import GuardrailDefinition
 from perdure.core.history import text_of
 from perdure.core.machines.draft import Draft
+from perdure.core.messages import Message
 from perdure.core.plan import Plan, ToolPlan
 
 
@@ -91,8 +92,7 @@ def tool_of(draft: Draft, subject: str) -> ToolPlan | None:
 
 def called(draft: Draft, step: str) -> tuple[str, dict[str, Any]]:
     """The tool and the arguments of a call, as the model made it."""
-    answer = draft.event_of(ev.ModelCompleted)
-    message = answer.message if answer is not None else draft.scope.transcript.asking
+    message = _asking(draft)
     number = int(step.rpartition(".c")[2])
     call = message.tool_calls[number]
     return call.tool, call.arguments or {}
@@ -100,9 +100,16 @@ def called(draft: Draft, step: str) -> tuple[str, dict[str, Any]]:
 
 def call_id(draft: Draft, step: str) -> str:
     """The model's id of a call."""
-    answer = draft.event_of(ev.ModelCompleted)
-    message = answer.message if answer is not None else draft.scope.transcript.asking
-    return message.tool_calls[int(step.rpartition(".c")[2])].call_id
+    return _asking(draft).tool_calls[int(step.rpartition(".c")[2])].call_id
+
+
+def _asking(draft: Draft) -> Message:
+    """The model's answer whose calls these are; a judge's answer may be what this input has brought."""
+    said = (
+        e for e in reversed(draft.events) if isinstance(e, ev.ModelCompleted) and stage_of(e.step) is None
+    )
+    answer = next(said, None)
+    return answer.message if answer is not None else draft.scope.transcript.asking
 
 
 def content(draft: Draft, subject: str) -> Any:
