@@ -16,6 +16,8 @@ class Status(StrEnum):
     WAITING_TIMER = "waiting:timer"
     WAITING_WORKER = "waiting:worker"
     WAITING_CHILD = "waiting:child"
+    WAITING_MESSAGE = "waiting:message"
+    WAITING_SESSION = "waiting:session"
     PAUSED = "paused"
     QUARANTINED = "quarantined"
     COMPLETED = "completed"
@@ -54,6 +56,7 @@ class FinishReason(StrEnum):
     STOPPED = "stopped"
     REQUIRED_TOOLS = "required_tools"
     TERMINATION = "termination"
+    BUDGET = "budget"
     GATE = "gate"
     DONE = "done"
     HANDOFF = "handoff"
@@ -154,7 +157,7 @@ class Wait:
     """One thing that an execution waits for.
 
     Attributes:
-        kind: approval, timer, worker, model, tool or child.
+        kind: approval, timer, worker, model, tool, child, message or session.
         step: which step waits.
         tool, arguments: the call that waits.
         approval_id, effect_hash: what to decide, and the hash of exactly that.

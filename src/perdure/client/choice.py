@@ -1,7 +1,7 @@
 """Which approval is meant: the one that was named, or the only one that waits in an execution or below it.
 
-A person who knows the root's id decides about everything below it. What can be approved is leave for a call, or for what
-a guardrail did not pass; a question and a pick are answered; all of them can be rejected.
+A person who knows the root's id decides about everything below it. What can be approved is leave for a call, for what a
+guardrail did not pass, or to use more than a budget; a question and a pick are answered; all of them can be rejected.
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ Verb = Literal["approve", "reject", "respond"]
 
 MAX_DEPTH = 50  # as deep as agents may call each other
 _KINDS: dict[str, frozenset[str]] = {
-    "approve": frozenset({"call", "guardrail"}),
-    "respond": frozenset({"question", "pick", "guardrail"}),
-    "reject": frozenset({"call", "guardrail", "question", "pick"}),
+    "approve": frozenset({"call", "guardrail", "budget"}),
+    "respond": frozenset({"question", "pick", "guardrail", "budget"}),
+    "reject": frozenset({"call", "guardrail", "budget", "question", "pick"}),
 }
 _OVER = frozenset({"completed", "failed", "cancelled"})
 

@@ -10,7 +10,7 @@ from perdure.agents.output import parse_output
 from perdure.agents.results import AgentEvent, AgentResult, EventType, FinishReason, Status
 from perdure.client.mapping import EventMapper, event_of, usage_of
 from perdure.core.errors import ExecutionError, from_wire
-from perdure.core.events import AnyEvent, ChildCompleted
+from perdure.core.events import AnyEvent, ChildCompleted, ExecutionCompleted
 from perdure.core.history import entry_of
 from perdure.core.transcript import Transcript
 from perdure.wire.types import EventRecord, ExecutionAnswer
@@ -67,7 +67,8 @@ class _Conversation:
             asked = self._transcript.children.get(event.step)
             if asked is not None and asked.role in _VOICES:
                 self.outputs[asked.agent] = event.output
-        self._transcript.fold(event, at_ms)
+        if not isinstance(event, ExecutionCompleted):  # who said the output has its own message
+            self._transcript.fold(event, at_ms)
         # A child that was called like a tool has its words in the call's result.
         if isinstance(event, ChildCompleted) and asked is not None and asked.role in _VOICES - {"tool"}:
             said = entry_of(asked.agent, event.output, event.handover).message
@@ -108,7 +109,7 @@ def tool_calls_of(events: Sequence[AgentEvent]) -> list[dict[str, Any]]:
 
 def _is_no_call(event: AgentEvent) -> bool:
     """It is about a function that decides, or asks a person about something else than a call."""
-    return str(event.tool_name).startswith("@") or event.asks in {"pick", "guardrail"}
+    return str(event.tool_name).startswith("@") or event.asks in {"pick", "guardrail", "budget"}
 
 
 def _output(answer: ExecutionAnswer, agent: Agent | None) -> Any:

@@ -46,7 +46,7 @@ class EventMapper:
         """The events that *record* means."""
         if isinstance(record, DeltaRecord):
             seen = self._of(record.execution_id)
-            return [] if record.step in seen.judges else [_piece(record, seen.agent)]
+            return [] if record.step in seen.asides else [_piece(record, seen.agent)]
         return self.tell(record, event_of(record))
 
     def tell(self, record: EventRecord, event: ev.AnyEvent | None) -> list[AgentEvent]:
@@ -79,13 +79,13 @@ class _Seen:
 
     Attributes:
         calls: what a step's call is about, by step: tool_name, args, call_id.
-        judges: steps in which a model judges for a guardrail: their words are nobody's message.
+        asides: steps in which a model judges for a guardrail, or condenses: its words are nobody's message.
     """
 
     def __init__(self) -> None:
         self.agent = ""
         self.calls: dict[str, Fields] = {}
-        self.judges: set[str] = set()
+        self.asides: set[str] = set()
         self._functions: set[str] = set()
         self._children: dict[str, ev.ChildRequested] = {}
         self._chosen: ev.AgentChosen | None = None
@@ -93,7 +93,7 @@ class _Seen:
 
     def learn(self, event: ev.AnyEvent) -> None:
         """Take in what later events refer to."""
-        if isinstance(event, ev.ToolRequested | ev.ToolRefused):
+        if isinstance(event, ev.ToolRequested | ev.ToolRefused | ev.MessageAwaited):
             arguments = getattr(event, "arguments", None)
             self._call(event.step, event.tool, arguments, event.call_id)
         elif isinstance(event, ev.ApprovalRequested):
@@ -105,8 +105,10 @@ class _Seen:
         elif isinstance(event, ev.ModelCompleted):
             self._arguments = {call.call_id: call.arguments for call in event.message.tool_calls}
         elif isinstance(event, ev.JudgeRequested):
-            self.judges.add(event.step)
+            self.asides.add(event.step)
             self.calls[event.step] = {"guardrail_name": event.guard}
+        elif isinstance(event, ev.CondenseRequested):
+            self.asides.add(event.step)
         elif isinstance(event, ev.AgentChosen):
             self._chosen = event
         elif isinstance(event, ev.ChildRequested):
@@ -126,7 +128,7 @@ class _Seen:
             return self._of_child(event, self._children.get(step))
         if step in self._functions and isinstance(event, ev.ToolCompleted):
             return []  # what was decided by it is another event of the same commit
-        if step in self.judges and isinstance(event, ev.ModelCompleted):
+        if step in self.asides and isinstance(event, ev.ModelCompleted):
             return []
         found = _EVENTS[type(event)](event) if type(event) in _EVENTS else []
         if step in self._functions:
@@ -266,6 +268,9 @@ LEFT_OUT: frozenset[type[ev.Event]] = frozenset(
         ev.TimerFired,
         ev.FunctionRequested,
         ev.JudgeRequested,
+        ev.CondenseRequested,
+        ev.MessagesTaken,
+        ev.SessionJoined,
         ev.HandoffDecided,
         ev.HookEnded,
         ev.Replaced,
@@ -298,6 +303,19 @@ _EVENTS: dict[type[ev.Event], Callable[[Any], list[Fields]]] = {
     ev.AnswerRefused: _sent_back,
     ev.AgentChosen: _chosen,
     ev.GateDecided: _gated,
+    ev.BudgetReached: lambda e: [{"type": EventType.STATE, "content": e.why}],
+    ev.BudgetGranted: lambda e: [
+        {"type": EventType.STATE, "content": f"more of {e.limit} is allowed", "by": e.by}
+    ],
+    ev.MessageReceived: lambda e: [{"type": EventType.STATE, "content": e.message.text, "by": e.by}],
+    ev.MessageAwaited: lambda _: [{"type": EventType.WAITING}],
+    ev.ModelInterrupted: lambda _: [{"type": EventType.RETRY, "content": "interrupted by a message"}],
+    ev.StopRequested: lambda e: [
+        {"type": EventType.STATE, "content": e.reason or "asked to stop", "by": e.by}
+    ],
+    ev.SessionAwaited: lambda e: [
+        {"type": EventType.STATE, "content": f"waits for the execution before it, {e.execution_id}"}
+    ],
     ev.StopDecided: lambda e: [{"type": EventType.STATE, "content": "the stop condition is met"}] * e.stop,
 }
 

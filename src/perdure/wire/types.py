@@ -117,7 +117,8 @@ class WaitInfo(Answer, frozen=True, omit_defaults=True):
 class ExecutionAnswer(Answer, frozen=True):
     """GET /executions/{id}: the execution as it is now. `output`, `error` and `finish_reason` once it has ended.
 
-    `waits` has what the executions below it wait for as well (not in a list of executions). `reason` says more of why it ended; `parent_id` whose child it is.
+    `waits` has what the executions below it wait for as well (not in a list of executions). `reason` says more of why
+    it ended; `parent_id` whose child it is.
     """
 
     execution_id: str
@@ -204,8 +205,8 @@ class MessageBody(Body, frozen=True):
 class ApprovalAnswer(Answer, frozen=True):
     """An approval: what exactly would be done, and the decision once there is one.
 
-    `kind` is call (may this run?), question (a person answers), pick (a person chooses who goes on), or guardrail (may
-    this pass?); all but the first are decided with an `answer` that fits `answer_schema`.
+    `kind` is call (may this run?), question (a person answers), pick (a person chooses who goes on), guardrail (may this
+    pass?) or budget (may more be used?); all but the first are decided with an `answer` that fits `answer_schema`.
     """
 
     approval_id: str
