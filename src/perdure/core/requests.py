@@ -78,7 +78,10 @@ def assemble(
 
 def _judge_request(plan: Plan, judge: ev.JudgeRequested, execution_id: str, attempt: int) -> ModelRequest:
     """What a judging model is asked: the policy and the text, and nothing of the conversation."""
-    guard = next(g for g in plan.all_guards if g.name == judge.guard)
+    asked = (
+        plan.tools[judge.tool].guards if judge.tool else plan.guards
+    )  # one name, one guardrail, in one place
+    guard = next(g for g in asked if g.name == judge.guard)
     return ModelRequest(
         execution_id=execution_id,
         step=judge.step,

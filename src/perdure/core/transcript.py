@@ -12,7 +12,7 @@ import msgspec
 
 from perdure.core import events as ev
 from perdure.core.history import Entry, conversation_text, entry_of, text_of
-from perdure.core.messages import Message, Part, TextPart, ToolResultPart, user
+from perdure.core.messages import Message, TextPart, ToolResultPart, user
 from perdure.core.windows import Condensation, condensed
 
 SUM_UP = "Your agents have answered. Sum up what they said in one answer to the request, and leave nothing of substance out."
@@ -47,11 +47,11 @@ class Transcript:
         functions: the open calls of functions on workers, by step.
         children: the requests of the open child executions, by step.
         entries: what a team was asked, and what its agents said, in order.
+        given: what the execution was asked, as it stands now, without the context that was given beside it.
         before: how many of the messages are of the conversation that this one goes on from.
         inbox: messages that no model has been shown; `said_ids` are the ids of all that were ever said.
         passed_on: what was said while a child is open, by the child's step.
         condensing: the open requests for a summary, by step.
-        given: what the execution was given, as it stands now.
         judges: the open questions to judging models, by step.
         replaced: what guardrails and callbacks put in the place of something, by subject, in this turn.
         instructions: what a function gave for them; None: the plan's. `added_instructions` stand behind them this turn.
@@ -65,6 +65,7 @@ class Transcript:
 
     __slots__ = (
         "_after",
+        "_context",
         "_index",
         "_results",
         "added_instructions",
@@ -111,12 +112,14 @@ class Transcript:
         self.last_reply: ev.ModelCompleted | None = None
         self.proposed: ev.AnswerProposed | None = None
         self.asking = _NO_MESSAGE
+        self.given = _NO_MESSAGE
         self.entries: list[Entry] = []
         self.cut: list[str] = []
         self.last_text = ""
         self._results: dict[str, ToolResultPart] = {}
         self._index: dict[str, int] = {}
         self._after: Message | None = None
+        self._context: dict[str, Any] | None = None
 
     def go_on_from(self, history: Sequence[Message]) -> None:
         """Put the conversation that this one goes on from before the first event is taken in."""
@@ -130,10 +133,15 @@ class Transcript:
             take(self, event, at_ms)
 
     def _started(self, event: ev.ExecutionStarted, _at_ms: int) -> None:
-        self.given = opening(event)
-        self.messages.append(self.given)
+        self._context = event.context
+        self.given = event.input
+        self.messages.append(opening(event))
         if event.strategy:
             self.entries.append(Entry("", self.messages[-1]))
+
+    def opening_with(self, text: str) -> Message:
+        """The first message, when another text stands for what was asked."""
+        return in_context(with_text(self.given, text), self._context)
 
     def result_of(self, step: str) -> Any:
         """The result of a call of this turn."""
@@ -261,20 +269,15 @@ class Transcript:
         self.replaced[event.subject] = event.value
         step, _, kind = event.subject.rpartition(".")
         if event.subject == "in":
-            self._replace_text(self.before, event.value)
-            self.given = self.messages[self.before]
+            self.given = with_text(self.given, event.value)
+            self.messages[self.before] = in_context(self.given, self._context)
             if self.entries:
-                self.entries[0] = Entry("", self.given)
+                self.entries[0] = Entry("", self.messages[self.before])
         elif kind == "r" and step in self._results:
             self._results[step] = msgspec.structs.replace(self._results[step], result=event.value)
         elif kind in ("a", "out") and isinstance(event.value, str) and self.messages[-1].role == "assistant":
-            self._replace_text(-1, event.value)
+            self.messages[-1] = with_text(self.messages[-1], event.value)
             self.last_text = event.value
-
-    def _replace_text(self, place: int, text: str) -> None:
-        message = self.messages[place]
-        others = tuple(part for part in message.parts if not isinstance(part, TextPart))
-        self.messages[place] = Message(message.role, (TextPart(text), *others))
 
     def _said(self, event: ev.MessageReceived, _at_ms: int) -> None:
         self.said_ids.add(event.id)
@@ -375,11 +378,21 @@ _FOLD: dict[type[ev.Event], Callable[[Transcript, Any, int], None]] = {
 
 def opening(event: ev.ExecutionStarted) -> Message:
     """The first message: the user's input, with the context that was given beside it."""
-    if not event.context:
-        return event.input
-    text = msgspec.json.format(msgspec.json.encode(event.context), indent=2).decode()
-    parts: tuple[Part, ...] = (TextPart(f"Context:\n{text}\n\n"), *event.input.parts)
-    return Message(event.input.role, parts)
+    return in_context(event.input, event.context)
+
+
+def in_context(given: Message, context: dict[str, Any] | None) -> Message:
+    """A message with a context before it."""
+    if not context:
+        return given
+    text = msgspec.json.format(msgspec.json.encode(context), indent=2).decode()
+    return Message(given.role, (TextPart(f"Context:\n{text}\n\n"), *given.parts))
+
+
+def with_text(message: Message, text: str) -> Message:
+    """A message with another text; what is no text of it stays."""
+    others = tuple(part for part in message.parts if not isinstance(part, TextPart))
+    return Message(message.role, (TextPart(text), *others))
 
 
 def error_result(error: ev.ErrorInfo) -> dict[str, Any]:

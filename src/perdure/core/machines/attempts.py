@@ -5,7 +5,7 @@ import msgspec
 from perdure.core import events as ev
 from perdure.core import inputs as inp
 from perdure.core.effects import AwaitSession, CallModel, Effect, OfferTask, SayToChild, StartChild
-from perdure.core.machines import inbox
+from perdure.core.machines import inbox, joints
 from perdure.core.machines.backoff import MOST_LOST, retake_at
 from perdure.core.machines.draft import Draft
 from perdure.core.machines.turn_state import Step, TurnState
@@ -40,10 +40,10 @@ def offer(step_id: str, step: Step) -> OfferTask:
 def said(draft: Draft) -> str:
     """The agent's last words. An answer of this very input is not in the transcript yet."""
     transcript = draft.scope.transcript
-    for event in draft.events:
-        if isinstance(event, ev.ModelCompleted):
-            before = () if event.message.tool_calls else transcript.cut
-            return "".join((*before, event.message.text))
+    answer = joints.answer_of(draft)
+    if answer is not None:
+        before = () if answer.message.tool_calls else transcript.cut
+        return "".join((*before, answer.message.text))
     return "".join(transcript.cut) or transcript.last_text
 
 

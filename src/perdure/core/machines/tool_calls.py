@@ -67,6 +67,8 @@ def passed(draft: Draft, subject: str) -> None:
     name, asked = joints.called(draft, step)
     tool, arguments = draft.scope.plan.tools[name], joints.content(draft, subject)
     wrong = () if arguments == asked else problems(tool.spec.input_schema, arguments)
+    # Calls of the same answer that are judged at the same time are each within the limit when they are accepted.
+    error = _used_up(draft, tool)
     if wrong:
         error = ev.ErrorInfo(
             "E0305",
@@ -74,6 +76,7 @@ def passed(draft: Draft, subject: str) -> None:
             where=f"tool {name}",
             why="; ".join(wrong),
         )
+    if error is not None:
         draft.record(ev.ToolRefused(step, joints.call_id(draft, step), name, error))
         return
     _admit(draft, step, joints.call_id(draft, step), tool, arguments)
@@ -106,15 +109,19 @@ def _refusal(draft: Draft, tool: ToolPlan | None, call: ToolCallPart) -> ev.Erro
             why="; ".join(wrong),
             fix="Call the tool again with corrected arguments.",
         )
-    made = draft.state.calls.get(call.tool, 0) + _asked_for(draft, call.tool)
-    if tool.max_calls is not None and made >= tool.max_calls:
-        return ev.ErrorInfo(
-            "E0306",
-            f"The tool may be called {tool.max_calls} times in one execution, and that was done",
-            where=where,
-            fix="Go on without another call of this tool.",
-        )
-    return None
+    return _used_up(draft, tool)
+
+
+def _used_up(draft: Draft, tool: ToolPlan) -> ev.ErrorInfo | None:
+    made = draft.state.calls.get(tool.spec.name, 0) + _asked_for(draft, tool.spec.name)
+    if tool.max_calls is None or made < tool.max_calls:
+        return None
+    return ev.ErrorInfo(
+        "E0306",
+        f"The tool may be called {tool.max_calls} times in one execution, and that was done",
+        where=f"tool {tool.spec.name}",
+        fix="Go on without another call of this tool.",
+    )
 
 
 def _asked_for(draft: Draft, tool: str) -> int:

@@ -214,7 +214,7 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
 
 def _after_model(draft: Draft, subject: str) -> None:
     """What a model's answer asks for: calls, another turn, or the end."""
-    reply = draft.event_of(ev.ModelCompleted) or draft.scope.transcript.last_reply
+    reply = joints.answer_of(draft) or draft.scope.transcript.last_reply
     if reply is None:
         return
     if reply.message.tool_calls:

@@ -34,6 +34,8 @@ def entries(draft: Draft) -> list[Entry]:
     for event in draft.events:
         if isinstance(event, ev.MessageReceived):
             found.append(Entry("", event.message))
+        elif isinstance(event, ev.Replaced) and event.subject == "in":
+            found[0] = Entry("", draft.asked_with(event.value))
         elif isinstance(event, ev.ChildCompleted):
             asked = draft.child(event.step)
             if asked is not None and asked.role == "member":
