@@ -116,9 +116,7 @@ async def test_a_reader_goes_on_from_any_place():
         learned: list[EventRecord] = []
         seen += await read(nested(), places, learn=learned.append)
         assert sorted(seen) == whole
-        assert len(learned) == count - sum(
-            n for who, n in places.items() if (who, places[who]) in _over(places)
-        )
+        assert len(learned) == count - sum(n for who, n in places.items() if (who, n) in _over(places))
 
 
 def _over(places: dict[str, int]) -> set[tuple[str, int]]:
