@@ -263,9 +263,9 @@ def test_the_story_has_every_agent_below():
     forest = forest_of(("x0", TEAM), ("x01child", WRITER), ("x2", ASKING))
     rows = "\n".join(shown(forest.root, detail=render.Detail(None, story=True, below=forest.views)))
     assert "✓ writer  x01child  completed  1.0s  42 tokens" in rows
-    assert "      │  └─ - model" in rows
+    assert "   │  └─ - model" in rows
     alone = "\n".join(shown(forest.root, detail=render.Detail(None, story=True)))
-    assert "refund" not in alone
+    assert "model" not in alone
     assert "waiting for child" in alone
 
 
