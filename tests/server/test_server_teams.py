@@ -83,3 +83,12 @@ async def test_lists_of_roots_and_of_children():
         assert await ids("roots=true&status=waiting") == {root}
         assert await ids(f"parent_id={alone}") == set()
         assert (await w.door.get(f"{API}/executions?parent_id=")).status == 400
+
+
+@in_loop
+async def test_of_a_large_team_a_part_is_told():
+    """A look at a root reads a bounded number of executions: the rest of the children is named without its status."""
+    async with world() as w:
+        root = await w.start(definition=team(*(asker(f"a{n}") for n in range(205))))
+        view = await seen(w, root, *[""] * 5, *["waiting:approval"] * 200)
+        assert len([x for x in view["waits"] if x["kind"] == "approval"]) == 200

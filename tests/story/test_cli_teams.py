@@ -130,7 +130,11 @@ def test_the_live_tree_asks_for_agents_below(program: Program):
 def test_the_live_tree_takes_answers(program: Program):
     """A pick and a question are answered with what is typed, and the run ends with what came of it."""
     with in_terminal(program.command("run", "desk", "Go"), program.environ, program.directory) as screen:
-        for tool, typed in (("pick_agent", "asker"), ("ask_boss", "yes, until Friday"), ("pick_agent", "DONE")):
+        for tool, typed in (
+            ("pick_agent", "asker"),
+            ("ask_boss", "yes, until Friday"),
+            ("pick_agent", "DONE"),
+        ):
             screen.expect(f"An answer is needed: {tool}")
             screen.expect("a answer   r reject   l later")
             screen.type("a")
