@@ -10,27 +10,25 @@ from collections.abc import Callable
 from typing import Any
 
 from perdure.cli import text
+from perdure.cli.notes import NOTES
 from perdure.cli.times import clock_time
 from perdure.cli.view import View, event_of
-from perdure.cli.words import SAYINGS
 from perdure.core import events as ev
 from perdure.wire.types import EventRecord
 
 LIMIT = 400
 
 
-def event_line(view: View, record: EventRecord) -> str:
-    """The line of an event that *view* has just been given."""
+def event_line(view: View, record: EventRecord, who: str = "") -> str:
+    """The line of an event that *view* has just been given; *who* is named where several executions are followed."""
     event = event_of(record)
     if event is None:
         subject = text.line(str(record.event.get("kind", "unknown")))
         words = text.compact({k: v for k, v in record.event.items() if k != "kind"}, LIMIT)
-    elif type(event) in SAYINGS:
-        subject, say = SAYINGS[type(event)]
-        words = text.line(say(event), LIMIT)
     else:
         subject, words = _WORDS[type(event)](view, event)
-    return f"{clock_time(record.at_ms)} {record.seq:>4}  {subject:<10} {words}".rstrip()
+    named = f"{text.line(who, 60)}: " if who else ""
+    return f"{clock_time(record.at_ms)} {record.seq:>4}  {subject:<10} {named}{words}".rstrip()
 
 
 def error_words(error: ev.ErrorInfo) -> str:
@@ -113,7 +111,8 @@ def _output_rejected(_view: View, e: ev.OutputRejected) -> tuple[str, str]:
 
 
 def _answer_refused(_view: View, e: ev.AnswerRefused) -> tuple[str, str]:
-    return "model", f"the answer is not taken ({text.line(e.by, 80)}): {text.line(e.feedback, LIMIT)}"
+    what = f"the answer is not taken ({text.line(e.by, 80)}): " if e.feedback else "the call is not taken"
+    return "model", what + (text.line(e.feedback, LIMIT) if e.feedback else f" ({text.line(e.by, 80)})")
 
 
 def _tool_requested(_view: View, e: ev.ToolRequested) -> tuple[str, str]:
@@ -149,7 +148,8 @@ def _timer_fired(view: View, e: ev.TimerFired) -> tuple[str, str]:
 
 
 def _approval_requested(_view: View, e: ev.ApprovalRequested) -> tuple[str, str]:
-    return "approval", f"{e.approval_id} waits: {text.line(e.tool, 80)} {text.compact(e.arguments)}"
+    asks = "" if e.asks == "call" else f" ({e.asks})"
+    return "approval", f"{e.approval_id} waits{asks}: {text.line(e.tool, 80)} {text.compact(e.arguments)}"
 
 
 def _approval_decided(_view: View, e: ev.ApprovalDecided) -> tuple[str, str]:
@@ -165,7 +165,7 @@ def _function_requested(_view: View, e: ev.FunctionRequested) -> tuple[str, str]
 
 def _child_requested(_view: View, e: ev.ChildRequested) -> tuple[str, str]:
     role = "" if e.role == "member" else f" as {e.role}"
-    return "agent", f"{text.line(e.agent, 80)} started{role}, execution {text.line(e.child_id, 40)}"
+    return "agent", f"{text.line(e.agent, 80)} started{role}, execution {e.child_id}"
 
 
 def _child_completed(view: View, e: ev.ChildCompleted) -> tuple[str, str]:
@@ -179,44 +179,41 @@ def _child_failed(view: View, e: ev.ChildFailed) -> tuple[str, str]:
 
 
 def _judge_requested(_view: View, e: ev.JudgeRequested) -> tuple[str, str]:
-    again = f" (attempt {e.attempt})" if e.attempt > 1 else ""
-    return "guardrail", f"{text.line(e.guard, 80)} asks its model{again}"
+    return "guardrail", f"{text.line(e.guard, 80)} asks a model{_again(e.attempt)}"
 
 
 def _condense_requested(_view: View, e: ev.CondenseRequested) -> tuple[str, str]:
-    tokens = text.count(e.tokens)
-    return (
-        "model",
-        f"asked to sum up the first {e.last - e.first} messages of a conversation of {tokens} tokens",
-    )
+    size = f"{e.last - e.first + 1} messages of {text.count(e.tokens)} tokens"
+    return "model", f"asked to condense the conversation, {size}{_again(e.attempt)}"
 
 
-def _interrupted(_view: View, _e: ev.ModelInterrupted) -> tuple[str, str]:
-    return "model", "the call is given up for a message"
+def _again(attempt: int) -> str:
+    return f" (attempt {attempt})" if attempt > 1 else ""
 
 
 def _message_awaited(_view: View, e: ev.MessageAwaited) -> tuple[str, str]:
-    return "tool", f"{text.line(e.tool, 80)} waits for a message"
+    return "message", f"{text.line(e.tool, 80)} waits for a message"
 
 
 def _messages_taken(_view: View, e: ev.MessagesTaken) -> tuple[str, str]:
-    return "tool", f"{text.line(e.tool, 80)} has {e.count} messages"
+    return "message", f"{text.line(e.tool, 80)} has {e.count} message{'' if e.count == 1 else 's'}"
+
+
+def _model_interrupted(_view: View, e: ev.ModelInterrupted) -> tuple[str, str]:
+    return "model", f"attempt {e.attempt} is given up for a message"
 
 
 def _session_awaited(_view: View, e: ev.SessionAwaited) -> tuple[str, str]:
-    return (
-        "execution",
-        f"waits for the end of {text.line(e.execution_id, 80)}, which is before it in its session",
-    )
+    return "session", f"waits for the execution before it, {e.execution_id}"
 
 
 def _session_joined(_view: View, _e: ev.SessionJoined) -> tuple[str, str]:
-    return "execution", "goes on from the execution before it"
+    return "session", "the execution before it has ended"
 
 
-def _budget_reached(view: View, e: ev.BudgetReached) -> tuple[str, str]:
-    model = f" to {e.model}" if e.model else ""
-    return "budget", text.line(f"{_name(view, e.step)} is not made, so {e.action}{model}: {e.why}", LIMIT)
+def _noted(_view: View, e: Any) -> tuple[str, str]:
+    subject, words = NOTES[type(e)]
+    return subject, text.line(words(e), LIMIT)
 
 
 _WORDS: dict[type[Any], Callable[[View, Any], tuple[str, str]]] = {
@@ -248,10 +245,10 @@ _WORDS: dict[type[Any], Callable[[View, Any], tuple[str, str]]] = {
     ev.ChildFailed: _child_failed,
     ev.JudgeRequested: _judge_requested,
     ev.CondenseRequested: _condense_requested,
-    ev.ModelInterrupted: _interrupted,
     ev.MessageAwaited: _message_awaited,
     ev.MessagesTaken: _messages_taken,
+    ev.ModelInterrupted: _model_interrupted,
     ev.SessionAwaited: _session_awaited,
     ev.SessionJoined: _session_joined,
-    ev.BudgetReached: _budget_reached,
+    **dict.fromkeys(NOTES, _noted),
 }

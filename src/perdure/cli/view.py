@@ -17,11 +17,13 @@ from typing import Any, Literal
 import msgspec
 
 from perdure.cli.nodes import Approval, Failure, Node, Streamed, Turn
-from perdure.cli.words import SAYINGS
+from perdure.cli.notes import NOTES, stop_words
 from perdure.core import events as ev
 from perdure.core.messages import ReasoningPart
 from perdure.core.model import Usage
 from perdure.wire.types import DeltaRecord, EventRecord
+
+_WAITS = frozenset({"child", "message", "session"})
 
 
 @dataclass
@@ -93,6 +95,11 @@ class View:
         return sum(n.settled for n in self._nodes.values())
 
     @property
+    def children(self) -> list[Node]:
+        """The steps that are executions of agents below it."""
+        return [n for n in self._nodes.values() if n.kind == "agent"]
+
+    @property
     def status(self) -> str:
         """The state in one word, the same words as the server's."""
         if self.ending or self.halted:
@@ -101,10 +108,8 @@ class View:
         states = {"child" if n.kind == "agent" and n.state == "running" else n.state for n in going}
         if states == {"approval"}:
             return "waiting:approval"
-        others = states & {"child", "message", "session"}
-        if others and states <= {"approval", "retry", *others}:
-            first = next(s for s in ("child", "session", "approval", "message") if s in states)
-            return f"waiting:{first}"
+        if states & _WAITS and states <= _WAITS | {"approval", "retry"}:
+            return "waiting:" + next(s for s in ("approval", "child", "message", "session") if s in states)
         if states and states <= {"approval", "retry"}:
             return "waiting:timer"
         if states and states <= {"approval", "retry", "queued"} and all(n.kind != "model" for n in going):
@@ -212,9 +217,9 @@ def _model_requested(view: View, at_ms: int, e: ev.ModelRequested) -> None:
 
 def _model_completed(view: View, at_ms: int, e: ev.ModelCompleted) -> None:
     node = view.model_step(e.step, at_ms)
-    if node.kind == "model":  # and not a judge
-        node.name = e.model or node.name
     node.usage, node.finish_reason = e.usage, e.finish_reason
+    if node.kind == "model":
+        node.name = e.model or node.name
     node.text = Streamed(e.attempt, 0, e.message.text)
     thought = "".join(p.text for p in e.message.parts if isinstance(p, ReasoningPart))
     node.reasoning = Streamed(e.attempt, 0, thought)
@@ -238,8 +243,11 @@ def _output_rejected(view: View, at_ms: int, e: ev.OutputRejected) -> None:
 
 
 def _answer_refused(view: View, at_ms: int, e: ev.AnswerRefused) -> None:
-    node = view.model_step(e.step, at_ms)
-    node.output_errors = (*node.output_errors, e.feedback)
+    node = view.node(e.step)
+    if node is not None and node.kind == "model":
+        node.output_errors = (*node.output_errors, e.feedback)
+    elif e.feedback:
+        view.note(at_ms, f"the answer is not taken ({e.by}): {e.feedback}", e.step)
 
 
 def _tool_requested(view: View, at_ms: int, e: ev.ToolRequested) -> None:
@@ -304,13 +312,21 @@ def _attempt_failed(
 def _approval_requested(view: View, at_ms: int, e: ev.ApprovalRequested) -> None:
     node = view.tool_step(e.step, at_ms, e.tool)
     node.arguments, node.began_ms = e.arguments, node.began_ms or at_ms
-    node.approvals.append(_question(e, at_ms))
+    node.approvals.append(_question(view, e, at_ms))
     node.enter("approval", at_ms)
 
 
-def _question(e: ev.ApprovalRequested, at_ms: int) -> Approval:
+def _question(view: View, e: ev.ApprovalRequested, at_ms: int) -> Approval:
     return Approval(
-        e.approval_id, e.effect_hash, e.arguments, at_ms, e.unknown_epoch, e.asks, e.answer_schema
+        e.approval_id,
+        e.effect_hash,
+        e.arguments,
+        at_ms,
+        e.unknown_epoch,
+        e.asks,
+        e.answer_schema,
+        view.agent,
+        view.execution_id,
     )
 
 
@@ -362,23 +378,19 @@ def _child_failed(view: View, at_ms: int, e: ev.ChildFailed) -> None:
 
 
 def _judge_requested(view: View, at_ms: int, e: ev.JudgeRequested) -> None:
-    node = view.tool_step(e.step, at_ms, f"@guard.{e.guard}")
-    node.kind, node.attempts, node.retry_at_ms = "function", e.attempt, None
-    node.began_ms = node.began_ms or at_ms
-    node.enter("running", at_ms)
+    _aside(view, at_ms, e.step, f"guardrail {e.guard}", e.attempt)
 
 
 def _condense_requested(view: View, at_ms: int, e: ev.CondenseRequested) -> None:
-    node = view.tool_step(e.step, at_ms, "@condense")
-    node.kind, node.attempts, node.retry_at_ms = "function", e.attempt, None
+    _aside(view, at_ms, e.step, "condense the conversation", e.attempt)
+
+
+def _aside(view: View, at_ms: int, step: str, name: str, attempt: int) -> None:
+    """A model is asked about something, and its words are no part of the conversation."""
+    node = view.tool_step(step, at_ms, name)
+    node.kind, node.attempts, node.retry_at_ms = "aside", attempt, None
     node.began_ms = node.began_ms or at_ms
     node.enter("running", at_ms)
-
-
-def _interrupted(view: View, at_ms: int, e: ev.ModelInterrupted) -> None:
-    node = view.model_step(e.step, at_ms)
-    node.finish_reason = "interrupted"
-    node.enter("refused", at_ms)
 
 
 def _message_awaited(view: View, at_ms: int, e: ev.MessageAwaited) -> None:
@@ -387,31 +399,28 @@ def _message_awaited(view: View, at_ms: int, e: ev.MessageAwaited) -> None:
     node.enter("message", at_ms)
 
 
-def _messages_taken(view: View, at_ms: int, e: ev.MessagesTaken) -> None:
-    node = view.tool_step(e.step, at_ms, e.tool)
-    node.result = {"messages": e.count}
-    node.enter("done", at_ms)
-
-
 def _session_awaited(view: View, at_ms: int, e: ev.SessionAwaited) -> None:
-    node = view.tool_step(e.step, at_ms, "session")
-    node.child_id, node.began_ms = e.execution_id, node.began_ms or at_ms
+    node = view.tool_step(e.step, at_ms, f"the execution before, {e.execution_id}")
+    node.kind = "function"
     node.enter("session", at_ms)
 
 
-def _session_joined(view: View, at_ms: int, e: ev.SessionJoined) -> None:
-    view.tool_step(e.step, at_ms, "session").enter("done", at_ms)
+def _taken(view: View, at_ms: int, e: ev.MessagesTaken | ev.SessionJoined) -> None:
+    view.tool_step(e.step, at_ms).enter("done", at_ms)
 
 
-def _budget_reached(view: View, at_ms: int, e: ev.BudgetReached) -> None:
-    is_model = e.step.endswith(".m")
-    node = view.model_step(e.step, at_ms) if is_model else view.tool_step(e.step, at_ms)
-    node.error = ev.ErrorInfo("E0424", "The budget does not allow it", why=e.why)
-    node.enter("refused", at_ms)
+def _interrupted(view: View, at_ms: int, e: ev.ModelInterrupted) -> None:
+    node = view.model_step(e.step, at_ms)
+    node.finish_reason, node.text, node.reasoning = "interrupted", Streamed(), Streamed()
+    node.enter("done", at_ms)
 
 
-def _saying(view: View, at_ms: int, e: ev.AnyEvent) -> None:
-    view.note(at_ms, SAYINGS[type(e)][1](e), getattr(e, "subject", ""))
+def _noted(view: View, at_ms: int, e: Any) -> None:
+    view.note(at_ms, NOTES[type(e)][1](e), getattr(e, "step", "") or getattr(e, "subject", ""))
+
+
+def _stop_decided(view: View, at_ms: int, e: ev.StopDecided) -> None:
+    view.note(at_ms, stop_words(e), "" if view.strategy else f"t{e.turn}.stop")
 
 
 _REDUCERS: dict[type[Any], Callable[[View, int, Any], None]] = {
@@ -443,11 +452,11 @@ _REDUCERS: dict[type[Any], Callable[[View, int, Any], None]] = {
     ev.ChildFailed: _child_failed,
     ev.JudgeRequested: _judge_requested,
     ev.CondenseRequested: _condense_requested,
-    ev.ModelInterrupted: _interrupted,
     ev.MessageAwaited: _message_awaited,
-    ev.MessagesTaken: _messages_taken,
+    ev.MessagesTaken: _taken,
     ev.SessionAwaited: _session_awaited,
-    ev.SessionJoined: _session_joined,
-    ev.BudgetReached: _budget_reached,
-    **dict.fromkeys(SAYINGS, _saying),
+    ev.SessionJoined: _taken,
+    ev.ModelInterrupted: _interrupted,
+    **dict.fromkeys(NOTES, _noted),
+    ev.StopDecided: _stop_decided,
 }

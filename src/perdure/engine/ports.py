@@ -294,7 +294,8 @@ class Started(msgspec.Struct, frozen=True):
 class PendingWait(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an execution waits for: `kind` is approval, timer, worker, model, tool or child.
 
-    `agent` and `child_id` say which child.
+    `execution_id` and `agent` say who waits: the execution itself, or one below it. Of a child they say whose it is and
+    which: `child_id`, with `child_status`. `asks` and `answer_schema` are those of an approval that is a question.
     """
 
     kind: str
@@ -308,6 +309,10 @@ class PendingWait(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt: int = 0
     agent: str | None = None
     child_id: str | None = None
+    execution_id: str = ""
+    child_status: str | None = None
+    asks: ApprovalKind | None = None
+    answer_schema: dict[str, Any] | None = None
 
 
 class ExecutionView(msgspec.Struct, frozen=True):
