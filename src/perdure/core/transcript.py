@@ -14,7 +14,7 @@ from perdure.core import events as ev
 from perdure.core.definition import OutputDefinition
 from perdure.core.guards import JUDGE_SCHEMA, judge_text
 from perdure.core.history import Entry, conversation_text, entry_of
-from perdure.core.messages import Message, Part, TextPart, ToolResultPart, user
+from perdure.core.messages import Message, TextPart, ToolResultPart, user
 from perdure.core.model import ModelRequest, ModelSettings
 from perdure.core.model_name import parse_model
 from perdure.core.plan import Plan
