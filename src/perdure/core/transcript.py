@@ -13,7 +13,7 @@ import msgspec
 from perdure.core import events as ev
 from perdure.core.definition import OutputDefinition
 from perdure.core.guards import JUDGE_SCHEMA, judge_text
-from perdure.core.history import Entry, conversation_text, entry_of
+from perdure.core.history import Entry, conversation_text, entry_of, text_of
 from perdure.core.messages import Message, TextPart, ToolResultPart, user
 from perdure.core.model import ModelRequest, ModelSettings
 from perdure.core.model_name import parse_model
@@ -135,9 +135,25 @@ class Transcript:
         found = self._results.get(step)
         return None if found is None else found.result
 
+    def copy(self) -> "Transcript":
+        """Another one, which can be folded further without this one."""
+        other = Transcript()
+        for name in Transcript.__slots__:
+            value = getattr(self, name)
+            setattr(other, name, value.copy() if isinstance(value, (list, dict)) else value)
+        return other
+
     def listed(self) -> list[dict[str, str]]:
-        """The conversation as JSON for functions."""
-        return [{"role": m.role, "text": m.text} for m in self.messages]
+        """The conversation as JSON for functions, with what the next model call will be shown besides."""
+        results, after = self._next()
+        coming = [*([results] if results else []), *([after] if after else [])]
+        return [{"role": m.role, "text": told_text(m)} for m in (*self.messages, *coming)]
+
+    def _next(self) -> tuple[Message | None, Message | None]:
+        """What the next model call is shown in addition: the results of the calls, and a word of the machine's."""
+        steps = sorted(self._results, key=self._index.__getitem__)
+        results = Message("tool", tuple(self._results[s] for s in steps)) if steps else None
+        return results, self._after
 
     def _completed(self, event: ev.ModelCompleted, _at_ms: int) -> None:
         if self.judges.pop(event.step, None) is not None:
@@ -155,12 +171,12 @@ class Transcript:
     def _next_turn(self, event: ev.ModelRequested, _at_ms: int) -> None:
         if event.attempt == 1:
             self.replaced.clear()
-        if self._results:
-            steps = sorted(self._results, key=self._index.__getitem__)
-            self.messages.append(Message("tool", tuple(self._results[s] for s in steps)))
+        results, after = self._next()
+        if results is not None:
+            self.messages.append(results)
             self._results = {}
-        if self._after is not None:
-            self.messages.append(self._after)
+        if after is not None:
+            self.messages.append(after)
             self._after = None
 
     def _add(self, step: str, call_id: str, tool: str, result: Any, *, is_error: bool) -> None:
@@ -325,6 +341,12 @@ def with_text(message: Message, text: str) -> Message:
     """A message with another text; what is no text of it stays."""
     others = tuple(part for part in message.parts if not isinstance(part, TextPart))
     return Message(message.role, (TextPart(text), *others))
+
+
+def told_text(message: Message) -> str:
+    """A message as functions are told it: its text, and the results that it has."""
+    results = (p for p in message.parts if isinstance(p, ToolResultPart))
+    return "\n".join(filter(None, (message.text, *(f"{p.tool}: {text_of(p.result)}" for p in results))))
 
 
 def error_result(error: ev.ErrorInfo) -> dict[str, Any]:
