@@ -48,6 +48,12 @@ class FinishReason(StrEnum):
     GUARDRAIL = "guardrail"
     REJECTED = "rejected"
     STOPPED = "stopped"
+    TERMINATION = "termination"
+    GATE = "gate"
+    DONE = "done"
+    HANDOFF = "handoff"
+    HANDOVER = "handover"
+    REQUIRED_TOOLS = "required_tools"
 
 
 class EventType(StrEnum):
