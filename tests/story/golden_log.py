@@ -92,4 +92,6 @@ def hold(runtime: AgentRuntime, execution_id: str, name: str) -> None:
     log = log_of(runtime, execution_id)
     if os.environ.get("GOLDEN") == "write":
         path.write_text(log, encoding="utf-8")
-    assert log == path.read_text(encoding="utf-8"), f"{path.name} differs; see {__name__} for how to write it anew"
+    assert log == path.read_text(encoding="utf-8"), (
+        f"{path.name} differs; see {__name__} for how to write it anew"
+    )

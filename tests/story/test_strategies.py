@@ -91,7 +91,14 @@ def test_handoff_with_tools_of_its_own(runtime: AgentRuntime):
 
 def test_required_tools(runtime: AgentRuntime):
     """An answer before the tool was called is not taken: the model is told, and calls it."""
-    agent = says("careful", "I know it.", call("look", what="tea"), "{result:look}", tools=[look], required_tools=[look])
+    agent = says(
+        "careful",
+        "I know it.",
+        call("look", what="tea"),
+        "{result:look}",
+        tools=[look],
+        required_tools=[look],
+    )
     result = played(runtime, agent, "required_tools")
     assert result.output == "tea is a plant"
     assert "you must call: look" in str(result.messages)
@@ -163,7 +170,9 @@ def test_parallel_and_a_sum_of_it(runtime: AgentRuntime):
     assert played(runtime, team, "parallel_sum").output == "one and two"
 
 
-@pytest.mark.parametrize(("choice", "status"), [("skip", "completed"), ("wait", "failed"), ("fail", "failed")])
+@pytest.mark.parametrize(
+    ("choice", "status"), [("skip", "completed"), ("wait", "failed"), ("fail", "failed")]
+)
 def test_parallel_when_one_fails(runtime: AgentRuntime, choice: Any, status: str):
     """The team's choice: leave it out, wait for the others and fail, or fail at once."""
     broken = says("broken", {"fail": {"code": "E0204", "times": 99}})
@@ -199,7 +208,10 @@ def test_a_router_that_is_an_agent(runtime: AgentRuntime):
     """It is held to the names of the agents, and says whether one answer is enough."""
     picker = says("picker", {"json": {"agent": "trader", "final": True}})
     team = Agent(
-        "desk", agents=[says("botanist", "a plant"), says("trader", "a good")], strategy="router", router=picker
+        "desk",
+        agents=[says("botanist", "a plant"), says("trader", "a good")],
+        strategy="router",
+        router=picker,
     )
     assert played(runtime, team, "router_agent").output == "a good"
 

@@ -108,9 +108,9 @@ def _call(draft: Draft, step: str) -> ToolCallPart:
 
 
 def answer_of(draft: Draft) -> ev.ModelCompleted | None:
-    """The answer of the agent's own model that this input has brought; a judge's is no answer of the agent."""
+    """The answer of a turn that this input has brought; a judge's, or a summary, is no answer of the agent."""
     answer = draft.event_of(ev.ModelCompleted)
-    return answer if answer is not None and stage_of(answer.step) is None else None
+    return answer if answer is not None and answer.step.endswith(".m") else None
 
 
 def content(draft: Draft, subject: str) -> Any:

@@ -8,7 +8,7 @@ from perdure.core import ids
 from perdure.core import inputs as inp
 from perdure.core.effects import OfferTask
 from perdure.core.errors import ExecutionError, ToolError
-from perdure.core.machines import answers, children, joints, passage, questions
+from perdure.core.machines import answers, children, inbox, joints, passage, questions
 from perdure.core.machines.backoff import MOST_LOST, retake_at, retry_at
 from perdure.core.machines.draft import Draft, stale_error
 from perdure.core.machines.turn_state import Step
@@ -124,9 +124,12 @@ def _used_up(draft: Draft, tool: ToolPlan) -> ev.ErrorInfo | None:
 
 
 def _asked_for(draft: Draft, tool: str) -> int:
-    """Calls that wait for a person count before they are requested, so that a crowd cannot pass the limit."""
+    """Calls that wait for a person's leave count before they are requested, so that a crowd cannot pass the limit.
+
+    A question to a person is the call itself, and is counted where it is asked.
+    """
     return sum(
-        s.tool == tool and s.status == "approval" and s.unknown_epoch is None
+        s.tool == tool and s.status == "approval" and s.unknown_epoch is None and s.asks is None
         for s in draft.state.steps.values()
     )
 
@@ -145,6 +148,9 @@ def _unknown_tool(plan: Plan, name: str) -> ev.ErrorInfo:
 
 def _begin(draft: Draft, step: str, call_id: str, tool: ToolPlan, arguments: dict[str, Any]) -> None:
     """Run an accepted call: on a worker, as a child execution, or by asking a person."""
+    if tool.kind == "message":
+        inbox.wait_for(draft, step, call_id, tool)
+        return
     if tool.kind == "human":
         questions.ask(draft, step, "question", tool.spec.name, arguments, tool.answer_schema or {}, call_id)
         return

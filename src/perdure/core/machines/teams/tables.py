@@ -126,9 +126,7 @@ def follow(team: Team, event: ev.Event) -> Team | None:
     kind = type(event)
     if _is_about_something_else(event):
         return team
-    if (
-        isinstance(event, ev.AgentChosen) and event.by == "synthesis"
-    ):  # in every strategy, whatever its table has
+    if isinstance(event, ev.AgentChosen) and event.by == "synthesis":
         return msgspec.structs.replace(team, phase="synthesis")
     if team.phase == "synthesis" or kind not in _KNOWN.get(team.strategy, frozenset()):
         return team
