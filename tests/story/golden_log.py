@@ -16,7 +16,7 @@ from perdure.wire.types import EventRecord
 
 FOLDER = Path(__file__).parent / "golden"
 # Beside one another these may come in any order.
-_SIDE_BY_SIDE = frozenset({"tool_started", "tool_completed", "child_completed", "child_failed"})
+_SIDE_BY_SIDE = frozenset({"tool_completed", "child_completed", "child_failed"})
 # field of an event -> how the line shows it
 _SHOWN = {
     "agent": "{}",
@@ -48,7 +48,8 @@ def log_of(runtime: AgentRuntime, execution_id: str) -> str:
 def _logs(runtime: AgentRuntime, execution_id: str) -> list[str]:
     records = _records(runtime, execution_id)
     agent = records[0].event["agent"]
-    lines = [_line(record.event) for record in records]
+    # When a task is given to a worker is chance, and what came of it says that it was.
+    lines = [_line(r.event) for r in records if r.event["kind"] != "tool_started"]
     found = [f"{agent}\n" + "\n".join(f"  {line}" for line in _settled(lines))]
     children = [r.event for r in records if r.event["kind"] == "child_requested"]
     for child in sorted(children, key=lambda event: event["step"]):
@@ -82,7 +83,8 @@ def _settled(lines: list[str]) -> list[str]:
     """The lines, those that stand side by side by chance in the order of the alphabet."""
     found: list[str] = []
     for by_chance, group in itertools.groupby(lines, key=lambda line: line.split()[0] in _SIDE_BY_SIDE):
-        found += sorted(group) if by_chance else group
+        same = list(group)
+        found += sorted(same) if by_chance else same
     return found
 
 

@@ -16,6 +16,8 @@ class Status(StrEnum):
     WAITING_TIMER = "waiting:timer"
     WAITING_WORKER = "waiting:worker"
     WAITING_CHILD = "waiting:child"
+    WAITING_MESSAGE = "waiting:message"
+    WAITING_SESSION = "waiting:session"
     PAUSED = "paused"
     QUARANTINED = "quarantined"
     COMPLETED = "completed"

@@ -181,7 +181,7 @@ async def test_arguments_that_do_not_fit_the_tool(m: Harness):
 
 # E8: one that errs lets nothing pass ------------------------------------------------------------------------------
 
-NONSENSE: list[Any] = ["yes", 1, [], {"changes": "x"}, {"changes": []}, {"changes": {"other": 1}}]
+NONSENSE: list[Any] = ["yes", 1, [], True, {"changes": "x"}, {"changes": ["x"]}, {"changes": {"other": 1}}]
 
 
 @by_hook

@@ -113,14 +113,13 @@ def _changed(draft: Draft, subject: str, function: str, result: Any) -> bool:
 
 def _changes(result: Any, field: str, kind: type | None) -> dict[str, Any] | None:
     """What a callback changed, empty for nothing; None: it gave something else (E8)."""
-    if not isinstance(result, dict) or "changes" not in result:
+    if result is not None and not isinstance(result, dict):
         return None
-    changes = result["changes"]
-    if changes is None:
-        return {}
-    if not isinstance(changes, dict) or set(changes) != {field}:
+    changes = (result or {}).get("changes") or {}
+    if not isinstance(changes, dict) or not set(changes) <= {field}:
         return None
-    return changes if kind is None or isinstance(changes[field], kind) else None
+    fits = not changes or kind is None or isinstance(changes[field], kind)
+    return changes if fits else None
 
 
 def judged(draft: Draft, item: inp.ModelSucceeded) -> None:
