@@ -78,7 +78,6 @@ CODES: dict[str, tuple[str, int, str]] = {
     "E0420": ("too_deep", 400, "Agents call each other too deep"),
     "E0421": ("answer_invalid", 400, "The answer does not fit the question"),
     "E0422": ("guardrail", 500, "A guardrail stopped the execution"),
-    "E0423": ("replay_differs", 409, "The replay differs from what was recorded"),
     "E0424": ("budget", 402, "The budget is used up"),
     # E05xx storage
     "E0501": ("journal_full", 503, "The disk is full"),

@@ -71,6 +71,7 @@ def assemble(
         messages=shown(plan, transcript, tokens),
         tools=plan.tool_specs,
         settings=plan.settings,
+        earlier=transcript.earlier if plan.memory is None else 0,
         output_schema=output.schema if output else None,
         output_name=output.name if output else None,
     )

@@ -49,6 +49,7 @@ class Transcript:
         entries: what a team was asked, and what its agents said, in order.
         given: what the execution was asked, as it stands now, without the context that was given beside it.
         before: how many of the messages are of the conversation that this one goes on from.
+        earlier: how many of the messages are of earlier executions of the session.
         inbox: messages that no model has been shown; `said_ids` are the ids of all that were ever said.
         passed_on: what was said while a child is open, by the child's step.
         condensing: the open requests for a summary, by step.
@@ -75,6 +76,7 @@ class Transcript:
         "children",
         "condensing",
         "cut",
+        "earlier",
         "entries",
         "functions",
         "given",
@@ -95,6 +97,7 @@ class Transcript:
     def __init__(self, history: Sequence[Message] = ()) -> None:
         self.messages: list[Message] = list(history)
         self.before = len(self.messages)
+        self.earlier = 0
         self.calls: dict[str, PendingCall] = {}
         self.functions: dict[str, PendingCall] = {}
         self.children: dict[str, ev.ChildRequested] = {}

@@ -14,12 +14,12 @@ from perdure.core.machines.draft import Applied
 from perdure.core.machines.turn_state import TurnState, decode_state
 from perdure.core.messages import Message
 from perdure.core.plan import Plan
+from perdure.engine.approvals import ApprovalVerbs
 from perdure.engine.driver import Driver, settle
 from perdure.engine.journal.failures import not_storable
 from perdure.engine.ports import (
     TERMINAL_STATUSES,
     ApprovalRow,
-    Decision,
     ExecutionFilter,
     ExecutionView,
     Journal,
@@ -42,7 +42,7 @@ _TITLE_LENGTH = 120
 _NO_WORKER: Status = "waiting:worker"
 
 
-class ExecutionVerbs:
+class ExecutionVerbs(ApprovalVerbs):
     """Start, look at, stop, and decide about executions."""
 
     def __init__(
@@ -56,9 +56,8 @@ class ExecutionVerbs:
         clock: Clock,
     ) -> None:
         self._sessions = sessions
-        self._journal = journal
+        super().__init__(journal, residency)
         self._driver = driver
-        self._residency = residency
         self._streams = streams
         self._tasks = tasks
         self._clock = clock
@@ -71,6 +70,7 @@ class ExecutionVerbs:
         plan = await self._residency.keep_plan(request.plan_hash, request.plan)
         for member_hash, member in request.members.items():
             await self._residency.keep_plan(member_hash, member)
+        _check_session(request.session_id)
         now = self._clock.now_ms()
         execution_id = ids.execution_id(now, self._clock.random_bytes(10))
         request_hash = _request_hash(request)
@@ -120,6 +120,7 @@ class ExecutionVerbs:
         )
         seen = [] if after else await self._residency.history_of(history, plan.agent, plan.include_contents)
         resident = self._residency.admit(new, plan, seen)
+        resident.transcript.earlier = len(seen)
         _, answer = await settle(lambda done: self._driver.post(resident, begin, done))
         return answer
 
@@ -247,50 +248,6 @@ class ExecutionVerbs:
         """See `ports.Executions.stop`."""
         return await self._do(execution_id, inp.StopSoon(by, reason))
 
-    # Approvals -----------------------------------------------------------------------------------------
-
-    async def decide(self, approval_id: str, decision: Decision) -> ApprovalRow:
-        """See `ports.Executions.decide`."""
-        row = await self.approval(approval_id)
-        if row.decision is not None:
-            raise _decided(row)
-        item = inp.Decide(
-            approval_id=approval_id,
-            decision=decision.decision,
-            by=decision.by,
-            channel=decision.channel,
-            asked=row.arguments,
-            effect_hash=decision.effect_hash,
-            reason=decision.reason,
-            arguments=decision.arguments,
-            answer=decision.answer,
-        )
-        try:
-            await self._residency.settle(row.execution_id, item)
-        except ExecutionError as error:
-            if error.code in ("E0408", "E0402"):
-                raise _decided(await self.approval(approval_id)) from error
-            raise
-        return await self.approval(approval_id)
-
-    async def approvals(
-        self, execution_id: str | None, *, pending: bool, tree: bool = False
-    ) -> list[ApprovalRow]:
-        """See `ports.Executions.approvals`."""
-        return await self._journal.approvals(execution_id=execution_id, pending=pending, tree=tree)
-
-    async def approval(self, approval_id: str) -> ApprovalRow:
-        """See `ports.Executions.approval`."""
-        row = await self._journal.approval(approval_id)
-        if row is None:
-            raise ExecutionError(
-                "E0407",
-                "No approval has this id",
-                where=f"approval {approval_id}",
-                fix="`perdure ls --status waiting:approval` lists the executions that wait for a person.",
-            )
-        return row
-
 
 def _request_hash(request: StartRequest) -> str:
     try:
@@ -299,22 +256,15 @@ def _request_hash(request: StartRequest) -> str:
         raise not_storable(error, "(new)") from error
 
 
+def _check_session(session_id: str | None) -> None:
+    try:
+        (session_id or "").encode()
+    except UnicodeEncodeError as error:
+        raise not_storable(error, "(new)") from error
+
+
 def _title(message: Message) -> str:
     return " ".join(message.text.split())[:_TITLE_LENGTH]
-
-
-def _decided(row: ApprovalRow) -> ExecutionError:
-    who = f" by {row.decided_by}" if row.decided_by else ""
-    what = "is void: the execution has ended" if row.decision == "void" else f"was {row.decision}{who}"
-    return ExecutionError(
-        "E0408",
-        f"The approval {what}",
-        where=f"approval {row.approval_id}, execution {row.execution_id}",
-        fix="One decision is made per call; nothing was changed.",
-        decision=row.decision,
-        decided_by=row.decided_by,
-        decided_at_ms=row.decided_at_ms,
-    )
 
 
 def _key_conflict(existing: StoredExecution) -> ExecutionError:

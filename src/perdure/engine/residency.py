@@ -234,6 +234,8 @@ class Residency:
             plan = resident.plan
             before = await self.history_of(started.history, plan.agent, plan.include_contents)
             resident.transcript.go_on_from(before)
+            if started.history.kind == "session":
+                resident.transcript.earlier = len(before)
             resident.joined = bool(before)
         for record in records:
             if record.seq > row.last_seq:

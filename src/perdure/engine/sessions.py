@@ -84,6 +84,7 @@ class Sessions:
                     if not resident.joined:
                         resident.joined = True
                         resident.transcript.go_on_from(history)
+                        resident.transcript.earlier = len(history)
                 self._driver.post(resident, inp.JoinSession(before), None)
             except JournalError as error:
                 if error.code not in STORAGE_DOWN:

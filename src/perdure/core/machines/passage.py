@@ -38,6 +38,9 @@ def enter(draft: Draft, subject: str, first: int = 0) -> None:
 
 def has_stages(draft: Draft, subject: str) -> bool:
     """Whether anything stands at this joint."""
+    plan = draft.scope.plan
+    if not (plan.hooks or plan.guards or plan.instructions_function) and subject[-1] not in "ir":
+        return False  # most agents have nothing there, and this is asked at every turn
     return bool(joints.stages(draft.scope.plan, subject, joints.tool_of(draft, subject)))
 
 

@@ -208,14 +208,21 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
         if joints.stage_of(item.step) is not None:
             passage.judged(draft, item)
         advance(draft)
-    else:
+    elif "after_model" in draft.scope.plan.hooks:
         passage.enter(draft, f"t{draft.state.turn}.a")
+    else:
+        _go_on_from(draft, draft.events[-1], reply.message.text)
 
 
 def _after_model(draft: Draft, subject: str) -> None:
     """What a model's answer asks for: calls, another turn, or the end."""
     reply = joints.answer_of(draft) or draft.scope.transcript.last_reply
-    if reply is None:
+    if reply is not None:
+        _go_on_from(draft, reply, joints.content(draft, subject))
+
+
+def _go_on_from(draft: Draft, reply: ev.Event, text: str) -> None:
+    if not isinstance(reply, ev.ModelCompleted):
         return
     if reply.message.tool_calls:
         tool_calls.accept_all(draft, reply.message)
@@ -223,7 +230,7 @@ def _after_model(draft: Draft, subject: str) -> None:
     elif reply.finish_reason == "length":
         advance(draft)
     else:
-        _answer(draft, reply.step, reply.finish_reason, joints.content(draft, subject))
+        _answer(draft, reply.step, reply.finish_reason, text)
 
 
 def _answer(draft: Draft, step: str, finish_reason: str, text: str) -> None:
