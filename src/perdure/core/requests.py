@@ -79,9 +79,8 @@ def assemble(
 
 def _judge_request(plan: Plan, judge: ev.JudgeRequested, execution_id: str, attempt: int) -> ModelRequest:
     """What a judging model is asked: the policy and the text, and nothing of the conversation."""
-    asked = (
-        plan.tools[judge.tool].guards if judge.tool else plan.guards
-    )  # one name, one guardrail, in one place
+    # A name is one guardrail's in one place: the agent and each of its tools may have one of this name.
+    asked = plan.tools[judge.tool].guards if judge.tool else plan.guards
     guard = next(g for g in asked if g.name == judge.guard)
     return ModelRequest(
         execution_id=execution_id,

@@ -421,7 +421,6 @@ def _child_ended(draft: Draft, item: inp.ChildEnded) -> None:
     if asked.call_id is not None:
         if failed is None:
             tool_calls.ended(draft, item.step)
-        answers.passes_on(draft, asked)
     elif failed is not None:
         MACHINES[draft.state.team.strategy].child_failed(draft, failed)
     advance(draft)
@@ -445,12 +444,17 @@ def _go_on(draft: Draft, _subject: str) -> None:
     advance(draft)
 
 
+def _after_result(draft: Draft, subject: str) -> None:
+    answers.passes_on(draft, subject)
+    advance(draft)
+
+
 _WAYS: Ways = {
     "in": _go_on,
     "b": _go_on,
     "a": _after_model,
     "i": tool_calls.passed,
-    "r": _go_on,
+    "r": _after_result,
     "out": answers.take,
 }
 _DECIDE: dict[type[inp.Input], Callable[[Draft, Any], None]] = {
