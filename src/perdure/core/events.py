@@ -19,6 +19,7 @@ from perdure.core.model import FinishReason, Usage
 from perdure.core.team_events import (
     AgentChosen,
     AnswerProposed,
+    ArgumentsRequested,
     ChildCompleted,
     ChildFailed,
     ChildRequested,
@@ -29,6 +30,9 @@ from perdure.core.team_events import (
     HandoffDecided,
     HookEnded,
     JudgeRequested,
+    PlanAccepted,
+    PlanFailed,
+    PlanRejected,
     Replaced,
     StopDecided,
 )
@@ -43,6 +47,7 @@ __all__ = [
     "ApprovalDecided",
     "ApprovalKind",
     "ApprovalRequested",
+    "ArgumentsRequested",
     "ChildCompleted",
     "ChildFailed",
     "ChildRequested",
@@ -70,6 +75,9 @@ __all__ = [
     "ModelRequested",
     "OutputRejected",
     "ParentRef",
+    "PlanAccepted",
+    "PlanFailed",
+    "PlanRejected",
     "Recorded",
     "Replaced",
     "StopDecided",
@@ -385,6 +393,10 @@ AnyEvent = (
     | Replaced
     | AnswerProposed
     | JudgeRequested
+    | PlanAccepted
+    | PlanRejected
+    | PlanFailed
+    | ArgumentsRequested
 )
 
 TERMINAL = (ExecutionCompleted, ExecutionFailed, ExecutionCancelled)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from perdure.core import events as ev
+from perdure.core.arguments import arguments_request
 from perdure.core.definition import OutputDefinition
 from perdure.core.guards import JUDGE_SCHEMA, judge_text
 from perdure.core.history import Entry, conversation_text, entry_of
@@ -18,12 +19,15 @@ from perdure.core.messages import Message, Part, TextPart, ToolResultPart, user
 from perdure.core.model import ModelRequest, ModelSettings
 from perdure.core.model_name import parse_model
 from perdure.core.plan import Plan
+from perdure.core.plan_run import PlanRun, place_of
 
 SUM_UP = "Your agents have answered. Sum up what they said in one answer to the request, and leave nothing of substance out."
+SUM_UP_PLAN = "A plan was carried out for this request. Answer the request with what its steps gave, and leave nothing of substance out."
 CONTINUE = "Your answer was cut off at its length limit. Go on exactly where it stopped, without repeating."
 
 
 _NO_MESSAGE = Message("assistant", ())
+Aside = ev.JudgeRequested | ev.ArgumentsRequested
 
 
 class PendingCall(msgspec.Struct, frozen=True):
@@ -52,7 +56,8 @@ class Transcript:
         children: the requests of the open child executions, by step.
         entries: what a team was asked, and what its agents said, in order.
         before: how many of the messages are of the conversation that this one goes on from.
-        judges: the open questions to judging models, by step.
+        asides: the open questions to models that are no part of the conversation, by step.
+        plan_run: how far the plan of plan_execute has come; None: there is none.
         replaced: what guardrails and callbacks put in the place of something, by subject, in this turn.
         instructions: what a function gave for them; None: the plan's. `added_instructions` stand behind them this turn.
         last_reply: the model's last answer; `asking` is its message.
@@ -67,6 +72,7 @@ class Transcript:
         "_index",
         "_results",
         "added_instructions",
+        "asides",
         "asking",
         "before",
         "calls",
@@ -75,10 +81,10 @@ class Transcript:
         "entries",
         "functions",
         "instructions",
-        "judges",
         "last_reply",
         "last_text",
         "messages",
+        "plan_run",
         "proposed",
         "replaced",
     )
@@ -89,7 +95,8 @@ class Transcript:
         self.calls: dict[str, PendingCall] = {}
         self.functions: dict[str, PendingCall] = {}
         self.children: dict[str, ev.ChildRequested] = {}
-        self.judges: dict[str, ev.JudgeRequested] = {}
+        self.asides: dict[str, Aside] = {}
+        self.plan_run: PlanRun | None = None
         self.replaced: dict[str, Any] = {}
         self.instructions: str | None = None
         self.added_instructions = ""
@@ -113,11 +120,15 @@ class Transcript:
         take = _FOLD.get(type(event))
         if take is not None:
             take(self, event, at_ms)
+        if self.plan_run is not None:
+            self.plan_run.fold(event)
 
     def _started(self, event: ev.ExecutionStarted, _at_ms: int) -> None:
         self.messages.append(opening(event))
         if event.strategy:
             self.entries.append(Entry("", self.messages[-1]))
+        if event.strategy == "plan_execute":
+            self.plan_run = PlanRun()
 
     @property
     def given(self) -> Message:
@@ -127,6 +138,8 @@ class Transcript:
     def result_of(self, step: str) -> Any:
         """The result of a call of this turn."""
         found = self._results.get(step)
+        if found is None and self.plan_run is not None and (place := place_of(step)) is not None:
+            return self.plan_run.outputs.get(place)
         return None if found is None else found.result
 
     def listed(self) -> list[dict[str, str]]:
@@ -134,7 +147,7 @@ class Transcript:
         return [{"role": m.role, "text": m.text} for m in self.messages]
 
     def _completed(self, event: ev.ModelCompleted, _at_ms: int) -> None:
-        if self.judges.pop(event.step, None) is not None:
+        if self.asides.pop(event.step, None) is not None:
             return
         self.last_reply, self.asking = event, event.message
         self.messages.append(event.message)
@@ -158,7 +171,8 @@ class Transcript:
             self._after = None
 
     def _add(self, step: str, call_id: str, tool: str, result: Any, *, is_error: bool) -> None:
-        self._results[step] = ToolResultPart(call_id, tool, result, is_error)
+        if self.plan_run is None or place_of(step) is None:  # what a plan called is no result for a model
+            self._results[step] = ToolResultPart(call_id, tool, result, is_error)
 
     def _settle(self, step: str, result: Any, *, is_error: bool) -> None:
         call = self.calls.pop(step)
@@ -207,8 +221,10 @@ class Transcript:
 
     def _agent_chosen(self, event: ev.AgentChosen, _at_ms: int) -> None:
         if event.by == "synthesis":
-            said = conversation_text(self.entries[1:])
-            self.messages.append(user(f"{SUM_UP}\n\n{said}"))
+            text = f"{SUM_UP}\n\n{conversation_text(self.entries[1:])}"
+            if self.plan_run is not None:
+                text = f"{SUM_UP_PLAN}\n\n{self.plan_run.told(())}"
+            self.messages.append(user(text))
 
     def _output_rejected(self, event: ev.OutputRejected, _at_ms: int) -> None:
         self.cut = []
@@ -219,8 +235,12 @@ class Transcript:
             self.cut = []
             self._after = user(event.feedback)
 
-    def _judge_requested(self, event: ev.JudgeRequested, _at_ms: int) -> None:
-        self.judges[event.step] = event
+    def _aside(self, event: "Aside", _at_ms: int) -> None:
+        self.asides[event.step] = event
+
+    def _plan_failed(self, _event: ev.PlanFailed, _at_ms: int) -> None:
+        for open_ in (self.calls, self.functions, self.children, self.asides):
+            open_.clear()  # they were stopped
 
     def _proposed(self, event: ev.AnswerProposed, _at_ms: int) -> None:
         self.proposed = event
@@ -287,7 +307,9 @@ _FOLD: dict[type[ev.Event], Callable[[Transcript, Any, int], None]] = {
     ev.ModelCompleted: Transcript._completed,  # noqa: SLF001
     ev.OutputRejected: Transcript._output_rejected,  # noqa: SLF001
     ev.AnswerRefused: Transcript._answer_refused,  # noqa: SLF001
-    ev.JudgeRequested: Transcript._judge_requested,  # noqa: SLF001
+    ev.JudgeRequested: Transcript._aside,  # noqa: SLF001
+    ev.ArgumentsRequested: Transcript._aside,  # noqa: SLF001
+    ev.PlanFailed: Transcript._plan_failed,  # noqa: SLF001
     ev.AnswerProposed: Transcript._proposed,  # noqa: SLF001
     ev.HookEnded: Transcript._hook_ended,  # noqa: SLF001
     ev.Replaced: Transcript._replaced,  # noqa: SLF001
@@ -346,9 +368,11 @@ def rejection_text(errors: tuple[str, ...]) -> str:
 
 def assemble(plan: Plan, transcript: Transcript, execution_id: str, step: str, attempt: int) -> ModelRequest:
     """The request of a model step: the plan's part and the conversation as it is."""
-    judge = transcript.judges.get(step)
-    if judge is not None:
-        return _judge_request(plan, judge, execution_id, attempt)
+    aside = transcript.asides.get(step)
+    if isinstance(aside, ev.JudgeRequested):
+        return _judge_request(plan, aside, execution_id, attempt)
+    if aside is not None:
+        return arguments_request(plan, transcript.given.text, aside, execution_id, attempt)
     output: OutputDefinition | None = plan.output
     instructions = plan.instructions if transcript.instructions is None else transcript.instructions
     return ModelRequest(

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from perdure.core import events as ev
 from perdure.core.definition import GuardrailDefinition
 from perdure.core.history import text_of
+from perdure.core.machines import operations
 from perdure.core.machines.draft import Draft
 from perdure.core.plan import Plan, ToolPlan
 
@@ -90,7 +91,10 @@ def tool_of(draft: Draft, subject: str) -> ToolPlan | None:
 
 
 def called(draft: Draft, step: str) -> tuple[str, dict[str, Any]]:
-    """The tool and the arguments of a call, as the model made it."""
+    """The tool and the arguments of a call, as the model or a plan made it."""
+    planned = operations.called(draft, step)
+    if planned is not None:
+        return planned.tool, planned.arguments or {}
     answer = draft.event_of(ev.ModelCompleted)
     message = answer.message if answer is not None else draft.scope.transcript.asking
     number = int(step.rpartition(".c")[2])
@@ -99,7 +103,9 @@ def called(draft: Draft, step: str) -> tuple[str, dict[str, Any]]:
 
 
 def call_id(draft: Draft, step: str) -> str:
-    """The model's id of a call."""
+    """The model's id of a call; of a plan's, the name of its step."""
+    if operations.called(draft, step) is not None:
+        return step
     answer = draft.event_of(ev.ModelCompleted)
     message = answer.message if answer is not None else draft.scope.transcript.asking
     return message.tool_calls[int(step.rpartition(".c")[2])].call_id

@@ -16,7 +16,7 @@ from perdure.core import events as ev
 from perdure.core import inputs as inp
 from perdure.core.effects import CallModel, Effect, OfferTask, StartChild, WithdrawTask
 from perdure.core.errors import ExecutionError, PerdureError
-from perdure.core.machines import answers, children, functions, joints, passage, tool_calls
+from perdure.core.machines import answers, children, functions, generated, joints, passage, tool_calls
 from perdure.core.machines.backoff import MOST_LOST, retake_at, retry_at
 from perdure.core.machines.draft import Applied, Draft, Scope, Ways, stale_error
 from perdure.core.machines.teams.strategies import MACHINES
@@ -84,10 +84,15 @@ def advance(draft: Draft) -> None:
     A team's machine goes first; it records what comes next also while the execution is paused, and nothing of it begins.
     """
     state = draft.state
-    if state.over or state.phase == "new" or not state.settled or state.steps:
+    if state.over or state.phase == "new" or not state.settled:
         return
-    if state.team.strategy and state.team.phase != "synthesis":
-        MACHINES[state.team.strategy].advance(draft)
+    machine = (
+        MACHINES[state.team.strategy] if state.team.strategy and state.team.phase != "synthesis" else None
+    )
+    if state.steps and not (machine is not None and machine.beside_steps):
+        return
+    if machine is not None:
+        machine.advance(draft)
         if state.steps or state.over:
             return
     if state.phase != "active" or answers.stops(draft):
@@ -158,7 +163,7 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
         # Refused here, the attempt fails; refused by the journal, nothing could be recorded of it at all (E10).
         _model_failed(draft, item, _broken(draft, wrong), retryable=True)
         return
-    is_judge = draft.state.steps[item.step].tool is not None
+    is_aside = draft.state.steps[item.step].tool is not None
     draft.record(
         ev.ModelCompleted(
             item.step,
@@ -171,8 +176,8 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
             item.duration_ms,
         )
     )
-    if is_judge:
-        passage.judged(draft, item)
+    if is_aside:
+        (generated.written if joints.stage_of(item.step) is None else passage.judged)(draft, item)
         advance(draft)
     else:
         passage.enter(draft, f"t{draft.state.turn}.a")
@@ -265,7 +270,11 @@ def _model_failed(
     if not retryable or failures >= policy.max_attempts:
         if draft.state.steps[item.step].tool is not None:
             draft.record(ev.ModelFailed(item.step, item.attempt, error))
-            passage.failed(draft, item.step, draft.state.steps[item.step].tool or "", error.what)
+            if joints.stage_of(item.step) is None:
+                generated.failed(draft, item.step, error)
+                advance(draft)
+            else:
+                passage.failed(draft, item.step, draft.state.steps[item.step].tool or "", error.what)
             return
         draft.end(ev.ExecutionFailed(error, partial=_said(draft)))
         return
@@ -275,9 +284,9 @@ def _model_failed(
 
 def _ask_again(draft: Draft, step_id: str, step: Step) -> None:
     attempt = step.attempt + 1
-    judge = draft.scope.transcript.judges.get(step_id)
-    if judge is not None:
-        draft.record(msgspec.structs.replace(judge, attempt=attempt), CallModel(step_id, attempt))
+    aside = draft.scope.transcript.asides.get(step_id)
+    if aside is not None:
+        draft.record(msgspec.structs.replace(aside, attempt=attempt), CallModel(step_id, attempt))
         return
     draft.record(ev.ModelRequested(step_id, draft.state.turn, attempt), CallModel(step_id, attempt))
 

@@ -116,6 +116,10 @@ _STEP_EVENTS: tuple[type[ev.Event], ...] = (
     ev.AgentChosen,
     ev.GateDecided,
     ev.StopDecided,
+    ev.PlanAccepted,
+    ev.PlanRejected,
+    ev.PlanFailed,
+    ev.ArgumentsRequested,
 )
 
 PHASES: dict[tuple[Phase, type[ev.Event]], Phase] = {
@@ -149,6 +153,8 @@ STEPS: dict[tuple[StepStatus | None, type[ev.Event]], tuple[StepStatus | None, .
     (None, ev.AnswerRefused): (None,),
     (None, ev.JudgeRequested): ("asking",),
     ("retrying", ev.JudgeRequested): ("asking",),
+    (None, ev.ArgumentsRequested): ("asking",),
+    ("retrying", ev.ArgumentsRequested): ("asking",),
     (None, ev.ToolRefused): (None,),
     (None, ev.ToolRequested): ("ready",),
     (None, ev.ApprovalRequested): ("approval",),
@@ -219,6 +225,16 @@ def _judge_requested(state: TurnState, event: ev.JudgeRequested) -> None:
     state.steps[event.step] = Step("asking", event.attempt, failures, tool=f"@guard.{event.guard}")
 
 
+def _arguments_requested(state: TurnState, event: ev.ArgumentsRequested) -> None:
+    step = _before(state, event.step, event)
+    failures = step.failures if step else 0
+    state.steps[event.step] = Step("asking", event.attempt, failures, tool=event.tool)
+
+
+def _plan_failed(state: TurnState, _event: ev.PlanFailed) -> None:
+    state.steps = {}
+
+
 def _hook_ended(state: TurnState, event: ev.HookEnded) -> None:
     if event.hook == "@before_model":
         state.prepared = event.turn
@@ -228,7 +244,7 @@ def _model_completed(state: TurnState, event: ev.ModelCompleted) -> None:
     step = _before(state, event.step, event)
     del state.steps[event.step]
     state.usage = state.usage.plus(event.usage)
-    if step is None or step.tool is None:  # not a judge's
+    if step is None or step.tool is None:  # not an aside's: a judge's, or of one that writes arguments
         # Calls of the same answer open their steps in the events that follow in the same commit.
         state.settled = True
 
@@ -424,6 +440,10 @@ _EVOLVE: dict[type[ev.Event], Callable[[TurnState, Any], None]] = {
     ev.AgentChosen: _nothing,
     ev.GateDecided: _nothing,
     ev.StopDecided: _stop_decided,
+    ev.PlanAccepted: _nothing,
+    ev.PlanRejected: _nothing,
+    ev.PlanFailed: _plan_failed,
+    ev.ArgumentsRequested: _arguments_requested,
 }
 
 

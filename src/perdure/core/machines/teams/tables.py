@@ -11,6 +11,10 @@ event that the strategy knows at all is a fault of the engine and raises.
     gating     a function decides whether the next stage begins
     asking     a stop condition that is a function is asked
     asked      it has said no
+    planning   the planner writes a plan
+    executing  the plan is carried out
+    failed     the plan failed: what comes after a failure runs
+    falling_back  the fallback goes on
     synthesis  the team's own model sums up: from here on the team is an agent like any other. It comes after any phase.
 """
 
@@ -21,7 +25,20 @@ import msgspec
 from perdure.core import events as ev
 
 TeamPhase = Literal[
-    "", "ready", "choosing", "chosen", "running", "ended", "gating", "asking", "asked", "synthesis"
+    "",
+    "ready",
+    "choosing",
+    "chosen",
+    "running",
+    "ended",
+    "gating",
+    "asking",
+    "asked",
+    "planning",
+    "executing",
+    "failed",
+    "falling_back",
+    "synthesis",
 ]
 Table = dict[tuple[TeamPhase, type[ev.Event]], TeamPhase]
 
@@ -42,6 +59,7 @@ class Team(msgspec.Struct, frozen=True, omit_defaults=True):
     last: bool = False
 
 
+_BEFORE_FAILURE: tuple[TeamPhase, ...] = ("ready", "planning", "executing")
 _CHILD_ENDS: tuple[type[ev.Event], ...] = (ev.ChildCompleted, ev.ChildFailed)
 
 
@@ -95,6 +113,16 @@ ROUTER: Table = {
     ("chosen", ev.ChildRequested): "running",
     **_ends("running", "ready"),
 }
+PLAN_EXECUTE: Table = {
+    ("ready", ev.ChildRequested): "planning",
+    **_ends("planning", "planning"),
+    ("planning", ev.PlanRejected): "ready",
+    ("planning", ev.PlanAccepted): "executing",
+    ("ready", ev.PlanAccepted): "executing",  # a fixed plan
+    **{(phase, ev.PlanFailed): "failed" for phase in _BEFORE_FAILURE},
+    ("failed", ev.ChildRequested): "falling_back",
+    **_ends("falling_back", "falling_back"),
+}
 
 TABLES: dict[str, Table] = {
     "sequential": SEQUENTIAL,
@@ -104,6 +132,7 @@ TABLES: dict[str, Table] = {
     "manual": MANUAL,
     "swarm": SWARM,
     "router": ROUTER,
+    "plan_execute": PLAN_EXECUTE,
 }
 _KNOWN: dict[str, frozenset[type[ev.Event]]] = {
     strategy: frozenset(kind for _, kind in table) for strategy, table in TABLES.items()
@@ -111,7 +140,11 @@ _KNOWN: dict[str, frozenset[type[ev.Event]]] = {
 
 
 def _is_about_something_else(event: ev.Event) -> bool:
-    """Whether an event of a kind that tables know is not the machine's: a guardrail, a callback, leave for a tool."""
+    """Whether an event of a kind that tables know is not the machine's: a guardrail, a callback, a tool call."""
+    if isinstance(event, ev.ChildRequested):
+        return event.call_id is not None
+    if isinstance(event, ev.ChildCompleted | ev.ChildFailed):
+        return "." in event.step
     if isinstance(event, ev.FunctionRequested):
         return event.function.startswith(("@guard.", "@before_", "@after_", "@instructions"))
     if isinstance(event, ev.ApprovalRequested):
@@ -126,10 +159,10 @@ def follow(team: Team, event: ev.Event) -> Team | None:
     kind = type(event)
     if _is_about_something_else(event):
         return team
-    if team.phase == "synthesis" or kind not in _KNOWN.get(team.strategy, frozenset()):
-        return team
     if isinstance(event, ev.AgentChosen) and event.by == "synthesis":
         return msgspec.structs.replace(team, phase="synthesis")
+    if team.phase == "synthesis" or kind not in _KNOWN.get(team.strategy, frozenset()):
+        return team
     phase = TABLES[team.strategy].get((team.phase, kind))
     if phase is None:
         return None
