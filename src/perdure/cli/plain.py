@@ -11,7 +11,7 @@ from typing import Any
 
 from perdure.cli import text
 from perdure.cli.times import clock_time
-from perdure.cli.view import View, event_of
+from perdure.cli.view import View, chosen_words, event_of, gate_words, stop_words
 from perdure.core import events as ev
 from perdure.wire.types import EventRecord
 
@@ -65,7 +65,9 @@ def _resumed(_view: View, e: ev.ExecutionResumed) -> tuple[str, str]:
 
 def _completed(_view: View, e: ev.ExecutionCompleted) -> tuple[str, str]:
     answer = text.line(e.output, LIMIT) if isinstance(e.output, str) else text.compact(e.output, LIMIT)
-    return "execution", f"completed: {answer}"
+    ended = "" if e.finish_reason == "stop" else f" ({text.line(e.finish_reason)})"
+    to = f"; handed over to {text.line(e.handover.agent, 80)}" if e.handover else ""
+    return "execution", f"completed{ended}: {answer}{to}"
 
 
 def _failed(_view: View, e: ev.ExecutionFailed) -> tuple[str, str]:
@@ -106,6 +108,10 @@ def _output_rejected(_view: View, e: ev.OutputRejected) -> tuple[str, str]:
     return "model", f"the answer does not fit the output type: {text.line('; '.join(e.errors), LIMIT)}"
 
 
+def _answer_refused(_view: View, e: ev.AnswerRefused) -> tuple[str, str]:
+    return "model", f"the answer is not taken ({text.line(e.by, 80)}): {text.line(e.feedback, LIMIT)}"
+
+
 def _tool_requested(_view: View, e: ev.ToolRequested) -> tuple[str, str]:
     return "tool", f"{text.line(e.tool, 80)} asked for: {text.compact(e.arguments, LIMIT)}"
 
@@ -144,7 +150,40 @@ def _approval_requested(_view: View, e: ev.ApprovalRequested) -> tuple[str, str]
 
 def _approval_decided(_view: View, e: ev.ApprovalDecided) -> tuple[str, str]:
     edited = f" with edited arguments {text.compact(e.arguments)}" if e.arguments is not None else ""
-    return "approval", f"{e.approval_id} {e.decision}{edited} {_by(e.by, e.reason)} ({text.line(e.channel)})"
+    said = f" with the answer {text.compact(e.answer)}" if e.answer is not None else ""
+    words = f"{e.approval_id} {e.decision}{edited}{said} {_by(e.by, e.reason)} ({text.line(e.channel)})"
+    return "approval", words
+
+
+def _function_requested(_view: View, e: ev.FunctionRequested) -> tuple[str, str]:
+    return "function", f"{text.line(e.function, 80)} of {text.line(e.agent, 80)} asked"
+
+
+def _child_requested(_view: View, e: ev.ChildRequested) -> tuple[str, str]:
+    role = "" if e.role == "member" else f" as {e.role}"
+    return "agent", f"{text.line(e.agent, 80)} started{role}, execution {e.child_id}"
+
+
+def _child_completed(view: View, e: ev.ChildCompleted) -> tuple[str, str]:
+    answer = text.line(e.output, LIMIT) if isinstance(e.output, str) else text.compact(e.output, LIMIT)
+    tokens = f"{text.count(e.usage.total_tokens)} tokens"
+    return "agent", f"{_name(view, e.step)} completed ({tokens}): {answer}"
+
+
+def _child_failed(view: View, e: ev.ChildFailed) -> tuple[str, str]:
+    return "agent", f"{_name(view, e.step)} {e.status}: {error_words(e.error)}"
+
+
+def _agent_chosen(_view: View, e: ev.AgentChosen) -> tuple[str, str]:
+    return "team", text.line(chosen_words(e), LIMIT)
+
+
+def _gate_decided(_view: View, e: ev.GateDecided) -> tuple[str, str]:
+    return "team", text.line(gate_words(e), LIMIT)
+
+
+def _stop_decided(_view: View, e: ev.StopDecided) -> tuple[str, str]:
+    return "team", f"the stop condition: {stop_words(e)}"
 
 
 _WORDS: dict[type[Any], Callable[[View, Any], tuple[str, str]]] = {
@@ -169,4 +208,12 @@ _WORDS: dict[type[Any], Callable[[View, Any], tuple[str, str]]] = {
     ev.TimerFired: _timer_fired,
     ev.ApprovalRequested: _approval_requested,
     ev.ApprovalDecided: _approval_decided,
+    ev.AnswerRefused: _answer_refused,
+    ev.FunctionRequested: _function_requested,
+    ev.ChildRequested: _child_requested,
+    ev.ChildCompleted: _child_completed,
+    ev.ChildFailed: _child_failed,
+    ev.AgentChosen: _agent_chosen,
+    ev.GateDecided: _gate_decided,
+    ev.StopDecided: _stop_decided,
 }

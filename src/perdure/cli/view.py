@@ -3,7 +3,8 @@
 `View.apply` is handed the records of the event stream one after the other and keeps the tree of turns: each turn
 is one model step and the tool steps that it asked for. There is no clock here: what is still going on is shown
 with the time that the renderer brings. Two renderers read the view, `render` (the live tree) and `plain` (one
-line per event).
+line per event). What a team does stands before the turns, in a turn 0: an agent that works is a step, whatever it does
+itself is the business of its own execution.
 
 A record of a kind that this release does not know changes nothing but `seq` and `unknown`, and a record at or
 below `seq` is ignored: a stream that begins again from an earlier place does no harm.
@@ -32,6 +33,7 @@ class View:
         halted: paused or quarantined; None otherwise.
         output: the answer, once `ending` is completed.
         partial: the last text of an agent that failed.
+        strategy: of a team that drives its agents itself.
         unknown: how many events were of a kind that this release does not know.
     """
 
@@ -49,6 +51,7 @@ class View:
     finish_reason: str = ""
     output: Any = None
     partial: str = ""
+    strategy: str = ""
     error: ev.ErrorInfo | None = None
     usage: Usage = field(default_factory=Usage)
     turns: list[Turn] = field(default_factory=list)
@@ -76,7 +79,7 @@ class View:
     @property
     def nodes(self) -> list[Node]:
         """All steps, in order."""
-        return [node for turn in self.turns for node in turn.nodes]
+        return [node for turn in self.turns for node in turn.nodes if node.kind != "note"]
 
     @property
     def approvals(self) -> list[Node]:
@@ -94,12 +97,14 @@ class View:
         if self.ending or self.halted:
             return self.ending or self.halted or ""
         going = [n for n in self._nodes.values() if not n.settled]
-        states = {n.state for n in going}
+        states = {"child" if n.kind == "agent" and n.state == "running" else n.state for n in going}
         if states == {"approval"}:
             return "waiting:approval"
+        if "child" in states and states <= {"approval", "retry", "child"}:
+            return "waiting:approval" if "approval" in states else "waiting:child"
         if states and states <= {"approval", "retry"}:
             return "waiting:timer"
-        if states and states <= {"approval", "retry", "queued"} and all(n.kind == "tool" for n in going):
+        if states and states <= {"approval", "retry", "queued"} and all(n.kind != "model" for n in going):
             return "waiting:worker"
         return "running"
 
@@ -130,8 +135,21 @@ class View:
         node = self._nodes.get(step)
         if node is None:
             node = self._nodes[step] = Node(step, "tool", name or step, "queued", at_ms)
-            self._turn().tools.append(node)
+            self._place(step).tools.append(node)
         return node
+
+    def _place(self, step: str) -> Turn:
+        """Where a step belongs that is no model call: those of a team have other names than those of turns."""
+        if not self.strategy or step.startswith("t"):
+            return self._turn()
+        if not self.turns or self.turns[0].number:
+            self.turns.insert(0, Turn(0))
+        return self.turns[0]
+
+    def note(self, at_ms: int, words: str, step: str = "") -> None:
+        """Keep a decision that was recorded."""
+        node = Node(step, "note", words, "done", at_ms, began_ms=None, ended_ms=at_ms)
+        self._place(step).tools.append(node)
 
 
 def event_of(record: EventRecord) -> ev.AnyEvent | None:
@@ -147,6 +165,7 @@ def event_of(record: EventRecord) -> ev.AnyEvent | None:
 
 def _started(view: View, at_ms: int, e: ev.ExecutionStarted) -> None:
     view.agent, view.prompt, view.started_by, view.started_ms = e.agent, e.input.text, e.started_by, at_ms
+    view.strategy = e.strategy
 
 
 def _paused(view: View, _at_ms: int, e: ev.ExecutionPaused) -> None:
@@ -167,7 +186,7 @@ def _end(view: View, at_ms: int, ending: Literal["completed", "failed", "cancell
 
 def _completed(view: View, at_ms: int, e: ev.ExecutionCompleted) -> None:
     _end(view, at_ms, "completed")
-    view.output, view.finish_reason = e.output, e.finish_reason
+    view.output, view.finish_reason, view.reason = e.output, e.finish_reason, e.reason
 
 
 def _failed(view: View, at_ms: int, e: ev.ExecutionFailed) -> None:
@@ -211,6 +230,11 @@ def _model_lost(view: View, at_ms: int, e: ev.ModelLost) -> None:
 
 def _output_rejected(view: View, at_ms: int, e: ev.OutputRejected) -> None:
     view.model_step(e.step, at_ms).output_errors = e.errors
+
+
+def _answer_refused(view: View, at_ms: int, e: ev.AnswerRefused) -> None:
+    node = view.model_step(e.step, at_ms)
+    node.output_errors = (*node.output_errors, e.feedback)
 
 
 def _tool_requested(view: View, at_ms: int, e: ev.ToolRequested) -> None:
@@ -275,8 +299,14 @@ def _attempt_failed(
 def _approval_requested(view: View, at_ms: int, e: ev.ApprovalRequested) -> None:
     node = view.tool_step(e.step, at_ms, e.tool)
     node.arguments, node.began_ms = e.arguments, node.began_ms or at_ms
-    node.approvals.append(Approval(e.approval_id, e.effect_hash, e.arguments, at_ms, e.unknown_epoch))
+    node.approvals.append(_question(e, at_ms))
     node.enter("approval", at_ms)
+
+
+def _question(e: ev.ApprovalRequested, at_ms: int) -> Approval:
+    return Approval(
+        e.approval_id, e.effect_hash, e.arguments, at_ms, e.unknown_epoch, e.asks, e.answer_schema
+    )
 
 
 def _approval_decided(view: View, at_ms: int, e: ev.ApprovalDecided) -> None:
@@ -290,7 +320,75 @@ def _approval_decided(view: View, at_ms: int, e: ev.ApprovalDecided) -> None:
     approval.reason, approval.decided_ms = e.reason, at_ms
     approval.edited = e.arguments is not None
     node.arguments = e.arguments if e.arguments is not None else node.arguments
+    if e.decision == "approved" and approval.asks != "call":  # what was said is the result
+        approval.answer = node.result = e.answer
+        node.enter("done", at_ms)
+        return
     node.enter("queued" if e.decision == "approved" else "rejected", at_ms)
+
+
+def _function_requested(view: View, at_ms: int, e: ev.FunctionRequested) -> None:
+    node = view.tool_step(e.step, at_ms, e.function)
+    node.kind, node.arguments, node.key = "function", e.arguments, e.key
+    node.began_ms = node.began_ms or at_ms
+    node.enter("queued", at_ms)
+
+
+def _child_requested(view: View, at_ms: int, e: ev.ChildRequested) -> None:
+    node = view.tool_step(e.step, at_ms, e.agent)
+    node.kind, node.name, node.child_id = "agent", e.agent, e.child_id
+    node.arguments = {"input": e.input.text}
+    node.began_ms = node.began_ms or at_ms
+    node.enter("running", at_ms)
+
+
+def _child_completed(view: View, at_ms: int, e: ev.ChildCompleted) -> None:
+    node = view.tool_step(e.step, at_ms)
+    node.result, node.usage, node.finish_reason = e.output, e.usage, e.finish_reason
+    node.enter("done", at_ms)
+    view.usage = view.usage.plus(e.usage)
+
+
+def _child_failed(view: View, at_ms: int, e: ev.ChildFailed) -> None:
+    node = view.tool_step(e.step, at_ms)
+    node.error, node.usage = e.error, e.usage
+    node.enter("failed", at_ms)
+    view.usage = view.usage.plus(e.usage)
+
+
+def _agent_chosen(view: View, at_ms: int, e: ev.AgentChosen) -> None:
+    view.note(at_ms, chosen_words(e))
+
+
+def _gate_decided(view: View, at_ms: int, e: ev.GateDecided) -> None:
+    view.note(at_ms, gate_words(e))
+
+
+def _stop_decided(view: View, at_ms: int, e: ev.StopDecided) -> None:
+    view.note(at_ms, stop_words(e), "" if view.strategy else f"t{e.turn}.stop")
+
+
+def chosen_words(e: ev.AgentChosen) -> str:
+    """Who goes on, in words."""
+    if e.by == "synthesis":
+        words = f"{e.agent} sums up"
+    elif not e.agent:
+        words = "nobody is to go on"
+    else:
+        words = f"{e.agent} goes on, chosen by {e.by}"
+    return words + (f": {e.reason}" if e.reason else "")
+
+
+def gate_words(e: ev.GateDecided) -> str:
+    """What a gate said, in words."""
+    return f"the gate of {e.agent} is {'open' if e.open else 'closed'}" + (
+        f": {e.reason}" if e.reason else ""
+    )
+
+
+def stop_words(e: ev.StopDecided) -> str:
+    """What a stop condition said, in words."""
+    return f"after turn {e.turn} it " + ("ends here" if e.stop else "goes on")
 
 
 _REDUCERS: dict[type[Any], Callable[[View, int, Any], None]] = {
@@ -315,4 +413,12 @@ _REDUCERS: dict[type[Any], Callable[[View, int, Any], None]] = {
     ev.TimerFired: _timer_fired,
     ev.ApprovalRequested: _approval_requested,
     ev.ApprovalDecided: _approval_decided,
+    ev.AnswerRefused: _answer_refused,
+    ev.FunctionRequested: _function_requested,
+    ev.ChildRequested: _child_requested,
+    ev.ChildCompleted: _child_completed,
+    ev.ChildFailed: _child_failed,
+    ev.AgentChosen: _agent_chosen,
+    ev.GateDecided: _gate_decided,
+    ev.StopDecided: _stop_decided,
 }

@@ -6,7 +6,7 @@ import msgspec
 
 from perdure.core import events as ev
 from perdure.core.messages import Message, TextPart, user
-from perdure.core.model import ModelRequest, ModelSettings, ToolSpec
+from perdure.core.model import ModelRef, ModelRequest, ModelSettings, ToolSpec
 from perdure.core.plan import Plan
 from perdure.core.validation import is_schema, parse_answer, problems
 
@@ -41,7 +41,7 @@ def read_arguments(
 
 
 def arguments_request(
-    plan: Plan, request: str, asked: ev.ArgumentsRequested, execution_id: str, attempt: int
+    plan: Plan, model: ModelRef, request: str, asked: ev.ArgumentsRequested, execution_id: str, attempt: int
 ) -> ModelRequest:
     """The model call: the tool, what the plan says, what was wrong before. It sees nothing of another call's."""
     tool = plan.tools[asked.tool].spec
@@ -57,7 +57,7 @@ def arguments_request(
         execution_id=execution_id,
         step=asked.step,
         attempt=attempt,
-        model=plan.model,
+        model=model,
         instructions=_TASK.format(name=tool.name),
         messages=messages,
         tools=(),

@@ -62,9 +62,10 @@ class PlanRun:
         written: the last text that a model wrote for an operation's arguments.
         failure: the record that the plan has failed.
         questions: the steps in which a person was asked something.
+        inbox: what was said to the execution and no operation has taken.
     """
 
-    __slots__ = ("errors", "failure", "outputs", "plan", "questions", "rejected", "written")
+    __slots__ = ("errors", "failure", "inbox", "outputs", "plan", "questions", "rejected", "written")
 
     def __init__(self) -> None:
         self.plan: StepPlan | None = None
@@ -74,13 +75,14 @@ class PlanRun:
         self.written: dict[Place, str] = {}
         self.failure: ev.PlanFailed | None = None
         self.questions: frozenset[str] = frozenset()
+        self.inbox: tuple[ev.MessageReceived, ...] = ()
 
     def after(self, events: Iterable[ev.Event]) -> Self:
         """A copy that has taken in *events* too."""
         copy = type(self)()
         copy.plan, copy.rejected, copy.failure = self.plan, self.rejected, self.failure
         copy.outputs, copy.errors, copy.written = dict(self.outputs), dict(self.errors), dict(self.written)
-        copy.questions = self.questions
+        copy.questions, copy.inbox = self.questions, self.inbox
         for event in events:
             copy.fold(event)
         return copy
@@ -153,6 +155,18 @@ class PlanRun:
         place = place_of(step)
         if place in self.outputs and event.subject == f"{place.call}{_RESULT}":
             self.outputs[place] = event.value
+
+    def _budget_reached(self, event: ev.BudgetReached) -> None:
+        place = place_of(event.step)
+        if place is not None:
+            self._fail(place.call, f"The budget does not allow it: {event.why}")
+
+    def _said(self, event: ev.MessageReceived) -> None:
+        self.inbox = (*self.inbox, event)
+
+    def _taken(self, event: ev.MessagesTaken) -> None:
+        taken, self.inbox = self.inbox[: event.count], self.inbox[event.count :]
+        self._settle(event.step, messages_result(taken))
 
     def _blocked(self, event: ev.AnswerRefused) -> None:
         """A guardrail sends a result back, and nobody is there to try again: the operation has failed."""
@@ -301,7 +315,15 @@ _FOLD: dict[type[ev.Event], Callable[[PlanRun, Any], None]] = {
     ev.ModelCompleted: PlanRun._wrote,  # noqa: SLF001
     ev.Replaced: PlanRun._replaced,  # noqa: SLF001
     ev.AnswerRefused: PlanRun._blocked,  # noqa: SLF001
+    ev.BudgetReached: PlanRun._budget_reached,  # noqa: SLF001
+    ev.MessageReceived: PlanRun._said,  # noqa: SLF001
+    ev.MessagesTaken: PlanRun._taken,  # noqa: SLF001
 }
+
+
+def messages_result(taken: Iterable[ev.MessageReceived]) -> dict[str, Any]:
+    """What a tool gives that takes messages."""
+    return {"messages": [{"text": said.message.text, "by": said.by} for said in taken]}
 
 
 def _words(error: ev.ErrorInfo) -> str:

@@ -9,9 +9,11 @@ from perdure.clock import Clock
 from perdure.core import ids
 from perdure.core import inputs as inp
 from perdure.core.errors import ExecutionError, PerdureError
-from perdure.core.events import TERMINAL, Recorded
+from perdure.core.events import TERMINAL, HistoryRef, MessageMode, Recorded
+from perdure.core.machines.draft import Applied
 from perdure.core.machines.turn_state import TurnState, decode_state
 from perdure.core.messages import Message
+from perdure.core.plan import Plan
 from perdure.engine.driver import Driver, settle
 from perdure.engine.journal.failures import not_storable
 from perdure.engine.ports import (
@@ -31,6 +33,7 @@ from perdure.engine.ports import (
 )
 from perdure.engine.residency import Residency, not_found
 from perdure.engine.resident import Resident
+from perdure.engine.sessions import Sessions
 from perdure.engine.streams import Streams
 from perdure.engine.task_gateway import TaskGateway
 from perdure.engine.views import view, with_outcome
@@ -49,8 +52,10 @@ class ExecutionVerbs:
         residency: Residency,
         streams: Streams,
         tasks: TaskGateway,
+        sessions: Sessions,
         clock: Clock,
     ) -> None:
+        self._sessions = sessions
         self._journal = journal
         self._driver = driver
         self._residency = residency
@@ -69,7 +74,6 @@ class ExecutionVerbs:
         now = self._clock.now_ms()
         execution_id = ids.execution_id(now, self._clock.random_bytes(10))
         request_hash = _request_hash(request)
-        timeout_ms = plan.timeout_ms if request.timeout_ms is None else request.timeout_ms
         new = NewExecution(
             execution_id=execution_id,
             agent=plan.agent,
@@ -81,22 +85,43 @@ class ExecutionVerbs:
             idempotency_key=request.idempotency_key,
             request_hash=request_hash,
         )
-        begin = inp.Begin(
-            plan_hash=request.plan_hash,
-            input=request.input,
-            started_by=request.started_by,
-            deadline_ms=now + timeout_ms if timeout_ms else None,
-            session_id=request.session_id,
-            idempotency_key=request.idempotency_key,
-            context=request.context,
-        )
-        resident = self._residency.admit(new, plan)
-        _, answer = await settle(lambda done: self._driver.post(resident, begin, done))
+        if request.session_id is None:
+            answer = await self._begin(request, new, plan, None, None)
+        else:
+            async with self._sessions.lock(request.session_id, plan.agent):
+                history, after = await self._sessions.before(request.session_id, plan.agent)
+                answer = await self._begin(request, new, plan, history, after)
         if not isinstance(answer, StoredExecution):
             return Started(execution_id, created=True)
         if answer.request_hash != request_hash:
             raise _key_conflict(answer)
         return Started(answer.execution_id, created=False)
+
+    async def _begin(
+        self,
+        request: StartRequest,
+        new: NewExecution,
+        plan: Plan,
+        history: HistoryRef | None,
+        after: str | None,
+    ) -> Applied | StoredExecution:
+        timeout_ms = plan.timeout_ms if request.timeout_ms is None else request.timeout_ms
+        begin = inp.Begin(
+            plan_hash=request.plan_hash,
+            input=request.input,
+            started_by=request.started_by,
+            deadline_ms=new.created_at_ms + timeout_ms if timeout_ms else None,
+            session_id=request.session_id,
+            idempotency_key=request.idempotency_key,
+            context=request.context,
+            history=history,
+            after=after,
+            budgets=(new.execution_id,) if plan.budget is not None else (),
+        )
+        seen = [] if after else await self._residency.history_of(history, plan.agent, plan.include_contents)
+        resident = self._residency.admit(new, plan, seen)
+        _, answer = await settle(lambda done: self._driver.post(resident, begin, done))
+        return answer
 
     # Looking -------------------------------------------------------------------------------------------
 
@@ -211,6 +236,16 @@ class ExecutionVerbs:
     async def resume(self, execution_id: str, by: str) -> ExecutionView:
         """See `ports.Executions.resume`."""
         return await self._do(execution_id, inp.Resume(by))
+
+    async def say(
+        self, execution_id: str, message_id: str, message: Message, by: str, mode: MessageMode
+    ) -> ExecutionView:
+        """See `ports.Executions.say`."""
+        return await self._do(execution_id, inp.Say(message_id, message, by, mode))
+
+    async def stop(self, execution_id: str, by: str, reason: str) -> ExecutionView:
+        """See `ports.Executions.stop`."""
+        return await self._do(execution_id, inp.StopSoon(by, reason))
 
     # Approvals -----------------------------------------------------------------------------------------
 

@@ -10,12 +10,11 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from perdure.core.definition import AgentDefinition
 from perdure.core.errors import JournalError
-from perdure.core.events import AnyEvent, ApprovalKind, Recorded
+from perdure.core.events import AnyEvent, ApprovalKind, MessageMode, Recorded
 from perdure.core.messages import Message
 from perdure.core.model import Delta, ModelRef, ModelReply, ModelRequest, Usage
-from perdure.core.plan import Bundle, Plan
+from perdure.core.plan import Plan
 
 # What an execution is doing, in one word: the same in journal, API, command line and page.
 Status = Literal[
@@ -24,6 +23,8 @@ Status = Literal[
     "waiting:timer",
     "waiting:worker",
     "waiting:child",
+    "waiting:message",
+    "waiting:session",
     "paused",
     "quarantined",
     "completed",
@@ -175,7 +176,7 @@ class Journal(Protocol):
         """Executions, newest first."""
 
     async def unfinished(self) -> list[StoredExecution]:
-        """What a restart takes up, oldest first: status running, waiting:worker, waiting:child, paused or quarantined.
+        """What a restart takes up, oldest first: what is running, paused, quarantined, or waits for another execution.
 
         The last two may have had steps in flight; what waits for a person or a timer has not.
         """
@@ -403,6 +404,16 @@ class Executions(Protocol):
         """Go on after a pause or out of quarantine; on a running execution it changes nothing."""
         ...
 
+    async def say(
+        self, execution_id: str, message_id: str, message: Message, by: str, mode: MessageMode
+    ) -> ExecutionView:
+        """Say something to a running execution; the same id again changes nothing. E0402 when it is over."""
+        ...
+
+    async def stop(self, execution_id: str, by: str, reason: str) -> ExecutionView:
+        """Ask for the end after the turn that it is in, with what there is."""
+        ...
+
     async def decide(self, approval_id: str, decision: Decision) -> ApprovalRow:
         """Record the one decision; E0407, E0408 (with the decision that won), E0409, E0305."""
         ...
@@ -496,18 +507,3 @@ class Tasks(Protocol):
 def task_queue_name(agent: str, tool: str) -> str:
     """Where a tool's tasks are offered: tools of two agents with one name never mix."""
     return f"{agent}.{tool}"
-
-
-# Compilation ---------------------------------------------------------------------------------------------
-
-
-class Compile(Protocol):
-    """The one compiler, as the server sees it."""
-
-    def __call__(self, definition: AgentDefinition) -> Bundle:
-        """Resolve and validate.
-
-        Raises:
-            DefinitionError: E0101 to E0107.
-        """
-        ...

@@ -198,7 +198,7 @@ async def test_a_child_that_nobody_waits_for_is_cancelled_at_the_next_start(h: H
     await h.restart()
     await h.until(child, "cancelled")
     await h.hand_in(await h.take("team.tell"))
-    assert (await h.ended(execution_id)).error["code"] == "E0424"
+    assert (await h.ended(execution_id)).error["code"] == "E0426"
 
 
 async def test_a_validation_that_does_not_hold_without_a_fallback(h: Harness):
@@ -206,7 +206,7 @@ async def test_a_validation_that_does_not_hold_without_a_fallback(h: Harness):
     await open_with(h, planner=[WHOLE], writer=[{"text": "x"}], expert=["thought"])
     worker = Worker(h, fetch=lambda t: t.arguments["n"], check={"ok": False})
     view = await worked(h, await start(h, team()), worker)
-    assert view.error["code"] == "E0424"
+    assert view.error["code"] == "E0426"
     assert "$.ok does not hold of" in view.error["why"]
     assert worker.of("tell") == []
 

@@ -10,9 +10,13 @@ from perdure.core.events import (
     AnyEvent,
     ApprovalDecided,
     ApprovalRequested,
+    ChildCompleted,
+    ChildRequested,
     ErrorInfo,
     ExecutionCompleted,
     ExecutionStarted,
+    FunctionRequested,
+    HistoryRef,
     ModelCompleted,
     ModelRequested,
     ToolCompleted,
@@ -167,6 +171,18 @@ def every_body_event(body_text: str) -> tuple[AnyEvent, ...]:
             arguments={"note": body_text, "amount": 1},
         ),
         ExecutionCompleted(output={"kind": "text", "body": body_text}),
+        FunctionRequested(
+            step="c1.gate", function="@gate", agent="helper", arguments={"output": body_text}, key="ik_2"
+        ),
+        ChildRequested(
+            step="c1",
+            child_id="x2",
+            agent="writer",
+            input=user(f"Write of: {body_text}"),
+            plan_hash="p" * 64,
+            history=HistoryRef("x1", "team", 3),
+        ),
+        ChildCompleted(step="c1", output={"text": body_text}, usage=Usage(3, 4)),
     )
 
 

@@ -15,7 +15,8 @@ from perdure.core.machines.turn_state import TurnState, decode_state, encode_sta
 from perdure.core.messages import Message, TextPart, user
 from perdure.core.model import ModelRef, ModelReply, ModelRequest, Usage
 from perdure.core.plan import Member, Plan, TeamPlan
-from perdure.core.transcript import Transcript, assemble
+from perdure.core.requests import assemble
+from perdure.core.transcript import Transcript
 from tests.unit.core.invariants import check_journal
 from tests.unit.core.plans import AMOUNT, plan, tool
 
@@ -35,6 +36,7 @@ TOOLS = dict(
         tool("once", {}, max_calls=1),
         tool("refund", AMOUNT, approval_required=True),
         tool("ask", {}, kind="human", answer_schema={"type": "object", "required": ["answer"]}),
+        tool("listen", {}, kind="message"),
         tool("helper_agent", {}, kind="agent", agent=Member("expert", "h1")),
     ]
 )
@@ -129,7 +131,7 @@ class PlanPlay:
         elif self.state.phase == "active":
             assert self.state.steps, "I11: it has nothing to go on with"
             kinds = {CallModel: "call", OfferTask: "offer", StartChild: "child"}
-            wanted = {e.step: kinds[type(e)] for e in effects_of(self.state)}
+            wanted = {e.step: kinds[type(e)] for e in effects_of(self.state) if type(e) in kinds}
             assert {s: k for s, k in self.flight.items() if k != "lease"} == wanted, "E4"
 
     def crash(self) -> None:

@@ -58,9 +58,9 @@ def test_an_answer_that_is_no_plan_goes_back_with_what_is_wrong():
 
 
 def test_a_planner_that_has_used_its_retries_fails_the_execution():
-    """After output_retries more tries it ends with E0423, and the errors are told."""
+    """After output_retries more tries it ends with E0425, and the errors are told."""
     play = never_a_plan()
-    assert play.end.error.code == "E0423"
+    assert play.end.error.code == "E0425"
     assert "'nothing', which is no tool" in play.end.error.why
     assert len(play.found(ev.PlanRejected)) == 2
 
@@ -115,7 +115,8 @@ def test_every_kind_of_tool_can_be_an_operation():
         ("oy.c1", {"to": "bob"}),
     ]
     assert play.end.output == {"deep": 1}
-    assert play.transcript.messages == [play.transcript.given], "no model is told of a plan's results"
+    roles = [message.role for message in play.transcript.messages]
+    assert roles == ["user", "assistant"], "no model is told of a plan's results"
     assert play.state.usage.total_tokens == 4
 
 
@@ -138,7 +139,7 @@ def test_what_is_over_max_calls_fails_the_plan():
     """The limit of a tool counts over the whole plan."""
     play = PlanPlay(team_plan(steps(step("a", op("once")), step("b", op("once"), depends_on=["a"])))).begin()
     play.run("o1.c0")
-    assert play.end.error.code == "E0424"
+    assert play.end.error.code == "E0426"
     assert "step b (once) failed" in play.end.error.why
 
 
@@ -182,7 +183,7 @@ def test_arguments_that_never_fit_fail_the_plan():
     """After four tries the operation is given up."""
     play = never_written()
     assert play.found(ev.ToolRefused)[0].error.code == "E0305"
-    assert play.end.error.code == "E0424"
+    assert play.end.error.code == "E0426"
 
 
 def test_a_schema_of_the_plan_is_held_to():
@@ -197,7 +198,7 @@ def test_a_model_that_cannot_be_asked_fails_the_plan():
     """Its attempts are those of any model call; then the operation fails and what is open is stopped."""
     play = model_is_lost_and_fails()
     assert [r.attempt for r in play.found(ev.ArgumentsRequested)] == [1, 2, 3, 4]
-    assert play.end.error.code == "E0424"
+    assert play.end.error.code == "E0426"
     assert play.found(ev.PlanFailed)[0].stopped == ("o1.g0", "o2.c0")
 
 
@@ -293,7 +294,7 @@ def test_a_guardrail_at_the_arguments_blocks_the_operation():
     play = PlanPlay(
         team_plan(steps(step("a", op("write", text="bad"))), tools=with_guard("write", guard))
     ).begin()
-    assert play.end.error.code == "E0424"
+    assert play.end.error.code == "E0426"
     assert "The guardrail clean blocked this call" in play.end.error.why
     assert play.found(ev.ToolRequested) == []
 
@@ -369,6 +370,45 @@ def test_cancelling_stops_everything():
 def test_a_scenario_is_the_same_each_time(name: str):
     """The core is pure: the same inputs give the same journal."""
     assert SCENARIOS[name]().records == SCENARIOS[name]().records
+
+
+def test_what_is_said_is_taken_by_a_tool_that_listens():
+    """A tool that gives messages can be an operation: it waits for the next one, and its result is what was said."""
+    play = PlanPlay(
+        team_plan(steps(step("a", op("listen")), step("b", op("tell", what=ref("a.messages.0.text")))))
+    ).begin()
+    assert play.open == ["o1.c0"]
+    play.give(inp.Say("m1", user("Use the blue one."), "ann"))
+    assert play.found(ev.ToolRequested)[0].arguments == {"what": "Use the blue one."}
+
+
+def test_a_stop_ends_the_plan_when_what_is_open_is_done():
+    """Nothing more begins; the output is the result of the last step that is done."""
+    play = PlanPlay(team_plan(steps(step("a", op("fetch")), step("b", op("tell"), depends_on=["a"])))).begin()
+    play.give(inp.TakeTask("o1.c0", "w1"))
+    play.give(inp.StopSoon("ann", ""))
+    play.give(inp.TaskSucceeded("o1.c0", 1, "half", None, 1))
+    assert (play.end.output, play.end.finish_reason) == ("half", "stopped")
+
+
+def test_a_stop_while_a_plan_is_being_written_carries_nothing_out():
+    """What the planner gives is not begun."""
+    play = PlanPlay(team_plan()).begin()
+    play.give(inp.StopSoon("ann", ""))
+    play.child("p1", steps(step("a", op("fetch"))))
+    assert (play.end.output, play.end.finish_reason) == ("", "stopped")
+
+
+@pytest.mark.parametrize(("operation", "opened"), [(op("fetch"), "o1.c0"), (generate("write"), "o1.g0")])
+@pytest.mark.parametrize("action", ["stop", "ask", "downgrade", "finish"])
+def test_a_budget_that_stands_in_the_way_fails_the_operation(operation: Any, opened: str, action: Any):
+    """A call that it does not allow fails the plan; a budget that says stop ends the execution at once."""
+    play = PlanPlay(team_plan(steps(step("a", operation)))).begin()
+    attempt = play.state.steps[opened].attempt
+    play.flight.pop(opened)
+    play.give(inp.BudgetBreached(opened, attempt, "x1", "tokens", "too many tokens", action, "mock/small"))
+    assert play.end.error.code == ("E0424" if action == "stop" else "E0426")
+    assert "too many tokens" in play.end.error.why
 
 
 class Forgetful(PlanPlay):

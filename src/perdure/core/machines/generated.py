@@ -45,9 +45,9 @@ def _ask(draft: Draft, asked: ev.ArgumentsRequested) -> None:
 
 def written(draft: Draft, item: inp.ModelSucceeded) -> None:
     """The model has answered: the call is made, or the model is asked again."""
-    asked, place = draft.scope.transcript.asides.get(item.step), place_of(item.step)
-    if not isinstance(asked, ev.ArgumentsRequested) or place is None:
-        return
+    asked, place = draft.scope.transcript.writing.get(item.step), place_of(item.step)
+    if asked is None or place is None:
+        return  # another model's beside the conversation
     text = item.reply.message.text
     schema = draft.scope.plan.tools[asked.tool].spec.input_schema
     _, errors = read_arguments(text, schema, asked.shape)
@@ -78,6 +78,12 @@ def written(draft: Draft, item: inp.ModelSucceeded) -> None:
             fix="Say more in the instructions of `generate`, or use a stronger model.",
         )
         operations.refuse(draft, place, error)
+
+
+def is_writing(step: str) -> bool:
+    """Whether a model step is one in which arguments are written."""
+    place = place_of(step)
+    return place is not None and step.startswith(place.writing(1))
 
 
 def failed(draft: Draft, step: str, error: ev.ErrorInfo) -> None:

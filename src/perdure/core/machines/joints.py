@@ -22,6 +22,7 @@ from perdure.core.definition import GuardrailDefinition
 from perdure.core.history import text_of
 from perdure.core.machines import operations
 from perdure.core.machines.draft import Draft
+from perdure.core.messages import ToolCallPart
 from perdure.core.plan import Plan, ToolPlan
 
 
@@ -92,23 +93,28 @@ def tool_of(draft: Draft, subject: str) -> ToolPlan | None:
 
 def called(draft: Draft, step: str) -> tuple[str, dict[str, Any]]:
     """The tool and the arguments of a call, as the model or a plan made it."""
-    planned = operations.called(draft, step)
-    if planned is not None:
-        return planned.tool, planned.arguments or {}
-    answer = draft.event_of(ev.ModelCompleted)
-    message = answer.message if answer is not None else draft.scope.transcript.asking
-    number = int(step.rpartition(".c")[2])
-    call = message.tool_calls[number]
+    call = _call(draft, step)
     return call.tool, call.arguments or {}
 
 
 def call_id(draft: Draft, step: str) -> str:
     """The model's id of a call; of a plan's, the name of its step."""
-    if operations.called(draft, step) is not None:
-        return step
-    answer = draft.event_of(ev.ModelCompleted)
+    return _call(draft, step).call_id
+
+
+def _call(draft: Draft, step: str) -> ToolCallPart:
+    planned = operations.called(draft, step)
+    if planned is not None:
+        return planned
+    answer = answer_of(draft)
     message = answer.message if answer is not None else draft.scope.transcript.asking
-    return message.tool_calls[int(step.rpartition(".c")[2])].call_id
+    return message.tool_calls[int(step.rpartition(".c")[2])]
+
+
+def answer_of(draft: Draft) -> ev.ModelCompleted | None:
+    """The answer of a turn that this input has brought; a judge's, or a summary, is no answer of the agent."""
+    answer = draft.event_of(ev.ModelCompleted)
+    return answer if answer is not None and answer.step.endswith(".m") else None
 
 
 def content(draft: Draft, subject: str) -> Any:
@@ -131,7 +137,7 @@ def _answer(draft: Draft, _subject: str) -> Any:
 
 
 def _said(draft: Draft, _subject: str) -> str:
-    answer = draft.event_of(ev.ModelCompleted)
+    answer = answer_of(draft)
     return answer.message.text if answer is not None else draft.scope.transcript.last_text
 
 

@@ -59,9 +59,9 @@ def _arguments(draft: Draft, subject: str, function: str) -> dict[str, Any]:
     if function == "@before_model":
         return {"turn": turn, "messages": draft.scope.transcript.listed()}
     if function == "@after_model":
-        answer = draft.event_of(ev.ModelCompleted)
+        answer = joints.answer_of(draft)
         calls = answer.message.tool_calls if answer is not None else ()
-        listed = [{"tool": c.tool, "arguments": c.arguments} for c in calls]
+        listed = [{"tool": c.tool, "call_id": c.call_id, "arguments": c.arguments} for c in calls]
         return {"turn": turn, "text": value, "tool_calls": listed}
     step = joints.call_step(subject)
     tool, arguments = joints.called(draft, step)

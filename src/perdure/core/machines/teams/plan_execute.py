@@ -16,7 +16,7 @@ import msgspec
 from perdure.core import events as ev
 from perdure.core.errors import ToolError
 from perdure.core.history import text_of
-from perdure.core.machines import children, generated, operations, tool_calls
+from perdure.core.machines import answers, children, generated, operations, tool_calls
 from perdure.core.machines.draft import Draft, stop_effects
 from perdure.core.machines.teams import talk
 from perdure.core.messages import Message, TextPart
@@ -33,7 +33,9 @@ def advance(draft: Draft) -> None:
     if any(place_of(step) is None for step in draft.state.steps):
         return  # an agent, or what judges the input or the answer
     phase = draft.state.team.phase
-    if phase == "ready":
+    if draft.state.stopping and phase in ("ready", "planning"):
+        _stop(draft)
+    elif phase == "ready":
         _begin(draft)
     elif phase == "planning":
         _planned(draft)
@@ -124,7 +126,10 @@ def _execute(draft: Draft) -> None:
             place, why = fault
             _fail(draft, (f"The {run.name_of(place)} failed: {why}",), place.call)
             return
-        following = run.next(open_)
+        following = [] if draft.state.stopping else run.next(open_)
+        if draft.state.stopping and not open_:
+            _stop(draft)
+            return
         if not following:
             if not open_:
                 _finish(draft, run)
@@ -157,6 +162,13 @@ def _finish(draft: Draft, run: PlanRun) -> None:
         talk.finish(draft, run.results(())[run.plan.steps[-1].id])
 
 
+def _stop(draft: Draft) -> None:
+    """End with what there is, because somebody asked for it: the result of the last step that is done."""
+    run = operations.run_of(draft)
+    results = list(run.results(()).values()) if run.plan is not None else []
+    answers.complete(draft, results[-1] if results else "", "stopped", "somebody asked for the end")
+
+
 # When it fails --------------------------------------------------------------------------------------------
 
 
@@ -181,7 +193,7 @@ def _after_failure(draft: Draft) -> None:
 
 def _fall_back(draft: Draft, run: PlanRun) -> None:
     fallback = talk.team_of(draft).fallback
-    if fallback is None:
+    if fallback is None or draft.state.stopping:
         draft.end(ev.ExecutionFailed(_error(draft, run)))
         return
     children.request(draft, "f1", fallback, _request_with(draft, _told_of(run)), role="fallback")
@@ -214,14 +226,14 @@ def _error(draft: Draft, run: PlanRun) -> ev.ErrorInfo:
     why = " ".join(errors)[:4_000]
     if run.plan is None:
         return ev.ErrorInfo(
-            "E0423",
+            "E0425",
             "There is no plan that can be carried out",
             where=where,
             why=why,
             fix="Use a stronger model for the planner, tell it more in planner_context, or give a fallback.",
         )
     return ev.ErrorInfo(
-        "E0424",
+        "E0426",
         "The plan failed",
         where=where,
         why=why,

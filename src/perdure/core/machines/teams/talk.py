@@ -30,23 +30,17 @@ def entries(draft: Draft) -> list[Entry]:
     found = list(draft.scope.transcript.entries)
     started = draft.event_of(ev.ExecutionStarted)
     if started is not None:
-        found.append(Entry("", _given(draft, started)))
+        found.append(Entry("", draft.opening(started)))
     for event in draft.events:
-        if isinstance(event, ev.ChildCompleted):
+        if isinstance(event, ev.MessageReceived):
+            found.append(Entry("", event.message))
+        elif isinstance(event, ev.Replaced) and event.subject == "in":
+            found[0] = Entry("", draft.asked_with(event.value))
+        elif isinstance(event, ev.ChildCompleted):
             asked = draft.child(event.step)
             if asked is not None and asked.role == "member":
                 found.append(entry_of(asked.agent, event.output, event.handover))
     return found
-
-
-def _given(draft: Draft, started: ev.ExecutionStarted) -> Message:
-    """What the team was asked, with what a guardrail or a callback put in its place in this very input."""
-    given = draft.opening(started)
-    for event in draft.events:
-        if isinstance(event, ev.Replaced) and event.subject == "in":
-            others = (part for part in given.parts if not isinstance(part, TextPart))
-            given = Message(given.role, (TextPart(event.value), *others))
-    return given
 
 
 def speak(draft: Draft, member: Member) -> None:
