@@ -9,6 +9,8 @@ from perdure.core import inputs as inp
 from perdure.core.definition import GuardrailDefinition
 from perdure.core.plan import Member
 from tests.unit.core.plan_play import FAULT, TOOLS, PlanPlay, op, step, steps, team_plan
+from tests.unit.core.play import Play
+from tests.unit.core.team_scenarios import Stop, between
 
 Make = type[PlanPlay]
 FALLBACK = {"fallback": Member("rescue", "h2")}
@@ -32,8 +34,8 @@ def with_guard(name: str, guard: GuardrailDefinition) -> dict[str, Any]:
 def planned_at_the_second_try(make: Make = PlanPlay) -> PlanPlay:
     """A planner whose first answer is no plan; then two steps."""
     play = make(team_plan(team={"planner_context": ("Be careful.",)})).begin("Sum up the news")
-    play.child("p1", "I would fetch it.")
-    play.child(
+    play.child_done("p1", "I would fetch it.")
+    play.child_done(
         "p2",
         "```json\n"
         + json.dumps(steps(step("a", op("fetch")), step("b", op("write", text=ref("a")))))
@@ -48,7 +50,7 @@ def never_a_plan(make: Make = PlanPlay) -> PlanPlay:
     """A planner that calls a tool which is not there, as often as it may."""
     play = make(team_plan()).begin()
     for number in (1, 2):
-        play.child(f"p{number}", steps(step("a", op("nothing"))))
+        play.child_done(f"p{number}", steps(step("a", op("nothing"))))
     return play
 
 
@@ -56,7 +58,7 @@ def planner_fails(make: Make = PlanPlay) -> PlanPlay:
     """A planner whose execution fails; the fallback answers."""
     play = make(team_plan(team=FALLBACK)).begin()
     play.child_fails("p1")
-    play.child("f1", "rescued")
+    play.child_done("f1", "rescued")
     return play
 
 
@@ -94,7 +96,7 @@ def all_kinds(make: Make = PlanPlay) -> PlanPlay:
     play.decide("o1.c0", arguments={"amount": 2})
     play.run("o1.c0")
     play.decide("o2.c0", answer={"answer": "yes"})
-    play.child("o3.c0", {"deep": 1})
+    play.child_done("o3.c0", {"deep": 1})
     play.run("ov.c0", {"n": 2})
     assert play.open == ["oy.c0"]
     play.run("oy.c0")
@@ -112,7 +114,7 @@ def sums_up(make: Make = PlanPlay) -> PlanPlay:
     request = play.asked("t1.m")
     assert request.tools == ()
     assert '[a]: first\n\n[b]: {"second":2}' in request.messages[-1].text
-    play.reply("t1.m", "Because.")
+    play.reply("Because.")
     return play
 
 
@@ -123,9 +125,9 @@ def written_at_the_third_try(make: Make = PlanPlay) -> PlanPlay:
     )
     play = make(team_plan(plan)).begin("Sum up")
     play.run("o1.c0", "N1")
-    play.reply("o2.g0", "sorry")
-    play.reply("o2.g0.2", '{"text": 5}')
-    play.reply("o2.g0.3", '```json\n{"text": "five"}\n```')
+    play.write("o2.g0", "sorry")
+    play.write("o2.g0.2", '{"text": 5}')
+    play.write("o2.g0.3", '```json\n{"text": "five"}\n```')
     play.run("o2.c0", "done")
     return play
 
@@ -134,7 +136,7 @@ def never_written(make: Make = PlanPlay) -> PlanPlay:
     """A model that never writes what fits."""
     play = make(team_plan(steps(step("a", generate("write"))))).begin()
     for name in ("o1.g0", "o1.g0.2", "o1.g0.3", "o1.g0.4"):
-        play.reply(name, "{}")
+        play.write(name, "{}")
     return play
 
 
@@ -142,7 +144,7 @@ def model_is_lost_and_fails(make: Make = PlanPlay) -> PlanPlay:
     """The server stops while a model writes; later the provider is down for good."""
     play = make(team_plan(steps(step("a", generate("write")), step("b", op("fetch"))))).begin()
     play.crash()
-    play.flight.pop("o1.g0")
+    play.running.discard(("call", "o1.g0"))
     play.give(inp.Recover("restart"))
     for _ in range(3):
         attempt = play.state.steps["o1.g0"].attempt
@@ -193,7 +195,32 @@ def fallback_fails(make: Make = PlanPlay) -> PlanPlay:
     return play
 
 
-SCENARIOS = {
+def rejected_between(stop: Stop, make: Make = PlanPlay) -> PlanPlay:
+    """A planner answers twice in vain while the execution is stopped."""
+    play = make(team_plan(team=FALLBACK)).begin()
+    between(play, stop, lambda: play.child_done("p1", "no plan"))
+    between(play, stop, lambda: play.child_done("p2", "no plan"))
+    play.child_done("f1", "rescued")
+    return play
+
+
+def accepted_between(stop: Stop, make: Make = PlanPlay) -> PlanPlay:
+    """A planner answers with a plan while the execution is stopped."""
+    play = make(team_plan()).begin()
+    between(play, stop, lambda: play.child_done("p1", steps(step("a", generate("write")))))
+    play.write("o1.g0", '{"text": "x"}')
+    play.run("o1.c0")
+    return play
+
+
+def set_aside_plans() -> list[Play]:
+    """The scenarios that say what may happen during a pause and in quarantine."""
+    return [
+        made(stop) for made in (rejected_between, accepted_between) for stop in (Play.pause, Play.quarantine)
+    ]
+
+
+PLAN_SCENARIOS = {
     f.__name__: f
     for f in (
         planned_at_the_second_try,

@@ -10,6 +10,7 @@ from perdure.core import inputs as inp
 from perdure.core.machines.backoff import MOST_LOST
 from tests.unit.core.inbox_scenarios import INBOX_SCENARIOS, set_aside_inboxes
 from tests.unit.core.joint_scenarios import JOINT_SCENARIOS, set_aside_joints
+from tests.unit.core.plan_scenarios import PLAN_SCENARIOS, set_aside_plans
 from tests.unit.core.plans import FORECAST, plan
 from tests.unit.core.play import T0, Play, call
 from tests.unit.core.team_scenarios import TEAM_SCENARIOS, set_aside_teams
@@ -303,6 +304,7 @@ SCENARIOS: dict[str, Callable[[], Play]] = {
         *TEAM_SCENARIOS,
         *JOINT_SCENARIOS,
         *INBOX_SCENARIOS,
+        *PLAN_SCENARIOS.values(),
     )
 }
 
@@ -314,4 +316,5 @@ def all_plays() -> list[Play]:
         *set_aside_teams(),
         *set_aside_joints(),
         *set_aside_inboxes(),
+        *set_aside_plans(),
     ]

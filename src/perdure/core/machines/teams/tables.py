@@ -23,6 +23,7 @@ from typing import Any, Literal
 import msgspec
 
 from perdure.core import events as ev
+from perdure.core.plan_run import place_of
 
 TeamPhase = Literal[
     "",
@@ -144,7 +145,7 @@ def _is_about_something_else(event: ev.Event) -> bool:
     if isinstance(event, ev.ChildRequested):
         return event.call_id is not None
     if isinstance(event, ev.ChildCompleted | ev.ChildFailed):
-        return "." in event.step
+        return place_of(event.step) is not None  # of a plan
     if isinstance(event, ev.FunctionRequested):
         return event.function.startswith(("@guard.", "@before_", "@after_", "@instructions"))
     if isinstance(event, ev.ApprovalRequested):
