@@ -399,9 +399,7 @@ def _open_work(records: list[ev.Recorded]) -> set[tuple[str, str]]:
             case ev.ExecutionStarted() | ev.ExecutionResumed():
                 active = True
             case (
-                ev.ModelRequested(step=step)
-                | ev.JudgeRequested(step=step)
-                | ev.ArgumentsRequested(step=step)
+                ev.ModelRequested(step=step) | ev.JudgeRequested(step=step) | ev.ArgumentsRequested(step=step)
             ):
                 work.add(("CallModel", step))
             case (
