@@ -10,6 +10,8 @@ from perdure.core.model import ModelRef, ModelRequest, ModelSettings, ToolSpec
 from perdure.core.plan import Plan
 from perdure.core.validation import is_schema, parse_answer, problems
 
+# Keywords whose check may take time without bound: patterns that go back, references that multiply.
+_UNBOUNDED = frozenset({"pattern", "patternProperties", "$ref", "$dynamicRef"})
 _TASK = """\
 You write the arguments for one call of the tool {name}, as a step of a plan. You do not call it yourself: answer with one \
 JSON object that holds the arguments, and nothing else."""
@@ -27,7 +29,7 @@ def read_arguments(
     Args:
         text: what the model wrote.
         schema: the tool's own.
-        shape: what the plan says of them; a JSON Schema is held to, an example is not.
+        shape: what the plan says of them; a JSON Schema is held to, but for what `_UNBOUNDED` names; an example is not.
     """
     value, wrong = parse_answer(text)
     if wrong is not None:
@@ -35,9 +37,25 @@ def read_arguments(
     if not isinstance(value, dict):
         return None, ("the answer is no JSON object",)
     errors = problems(schema, value)
-    if not errors and is_schema(shape):
+    if not errors and _holds_to(shape):
         errors = problems(shape, value)
     return (None, errors) if errors else (value, ())
+
+
+def _holds_to(shape: Any) -> bool:
+    """Whether what a plan says of the arguments can be checked; a model may have written it, so its cost must be bounded."""
+    if not is_schema(shape):
+        return False
+    left = [shape]
+    while left:
+        item = left.pop()
+        if isinstance(item, dict):
+            if not _UNBOUNDED.isdisjoint(item):
+                return False
+            left.extend(item.values())
+        elif isinstance(item, list):
+            left.extend(item)
+    return True
 
 
 def arguments_request(

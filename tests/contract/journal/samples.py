@@ -10,6 +10,7 @@ from perdure.core.events import (
     AnyEvent,
     ApprovalDecided,
     ApprovalRequested,
+    ArgumentsRequested,
     ChildCompleted,
     ChildRequested,
     ErrorInfo,
@@ -19,6 +20,7 @@ from perdure.core.events import (
     HistoryRef,
     ModelCompleted,
     ModelRequested,
+    PlanAccepted,
     ToolCompleted,
     ToolFailed,
     ToolRequested,
@@ -27,6 +29,7 @@ from perdure.core.events import (
 from perdure.core.messages import Message, TextPart, ToolCallPart, user
 from perdure.core.model import ModelRef, ModelSettings, ToolSpec, Usage
 from perdure.core.plan import Plan, ToolPlan
+from perdure.core.plan_steps import Operation, PlanStep, StepPlan
 from perdure.engine.ports import ApprovalRow, Commit, NewExecution, Status, StoredExecution
 
 T0 = 1_700_000_000_000  # wall time of the first commit in most tests, ms
@@ -183,6 +186,8 @@ def every_body_event(body_text: str) -> tuple[AnyEvent, ...]:
             history=HistoryRef("x1", "team", 3),
         ),
         ChildCompleted(step="c1", output={"text": body_text}, usage=Usage(3, 4)),
+        PlanAccepted(StepPlan((PlanStep("a", (Operation("refund", {"note": body_text}),)),)), "definition"),
+        ArgumentsRequested("o1.g0", "refund", "Write.", context=[body_text]),
     )
 
 

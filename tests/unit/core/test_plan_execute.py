@@ -1,5 +1,6 @@
 """The plan_execute machine: planning, carrying out, failing, going on with a fallback."""
 
+import json
 from typing import Any
 
 import pytest
@@ -200,6 +201,23 @@ def test_a_model_that_cannot_be_asked_fails_the_plan():
     assert [r.attempt for r in play.of(ev.ArgumentsRequested)] == [1, 2, 3, 4]
     assert play.last.error.code == "E0426"
     assert play.of(ev.PlanFailed)[0].stopped == ("o1.g0", "o2.c0")
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "an example: {text: words}",
+        {"properties": {"text": {"pattern": "^(a+)+$"}}},
+        {"properties": {"text": {"$ref": "#/nowhere"}}},
+        {"type": 5},
+        {"text": ["not", "a", "schema"]},
+    ],
+)
+def test_a_shape_that_cannot_be_checked_is_told_and_not_held_to(shape: Any):
+    """What a planner wrote must not cost time without bound, nor make a call impossible."""
+    play = PlanPlay(team_plan(steps(step("a", generate("write", output_schema=shape))))).begin()
+    play.write("o1.g0", json.dumps({"text": "a" * 64 + "!"}))
+    assert play.open == ["o1.c0"]
 
 
 # Failing --------------------------------------------------------------------------------------------------
