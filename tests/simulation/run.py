@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from tests.simulation import people, workers
 from tests.simulation.judge import judge, unfinished
-from tests.simulation.virtual import VirtualLoop
+from perdure.testing.virtual import VirtualLoop
 from tests.simulation.world import World
 
 CHAOS_S = 45.0

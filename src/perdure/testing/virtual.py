@@ -1,20 +1,30 @@
-"""Virtual time: an event loop that never sleeps, its clock, and processes that can be killed.
+"""Virtual time: an event loop that does not sleep, its clock, and processes that can be killed.
 
-When nothing is ready the loop jumps to the next timer, so that a minute of an execution's life costs milliseconds and
-every run of a seed is the same run. A `Process` owns every task that is created inside it; `kill` ends them all, as
-SIGKILL would end a server: what it had told the journal may be there, nobody is answered any more.
+When nothing is ready the loop jumps to the next timer, so that an hour of an execution's life costs milliseconds and
+every run is the same run. Time stands still while Python works: only what waits moves the clock. Two things wait for
+the real world: a socket that is open in the loop (time passes as it does outside while there is one), and a function
+that is run in a thread (the loop stands still until it returns).
+
+A `Process` owns every task that is created inside it; `kill` ends them all, as SIGKILL would end a server: what it had
+told the journal may be there, nobody is answered any more.
 """
 
 import asyncio
+import concurrent.futures
 import contextvars
 import random
 import selectors
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
+
+from perdure.clock import SystemClock
+from perdure.worker.threads import Threads
 
 T = TypeVar("T")
 
 EPOCH_MS = 1_800_000_000_000
+_REAL_STEP_S = 0.05
 
 
 class DeadlockError(AssertionError):
@@ -25,18 +35,27 @@ class GoneError(ConnectionError):
     """The process was killed, or the network lost the request or its answer."""
 
 
-class _Selector(selectors.SelectSelector):
-    """Waits by moving the clock on. A simulation has no real input or output."""
+class _Selector(selectors.DefaultSelector):
+    """Waits by moving the clock on, unless a socket is open besides the loop's own."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
+        self._real = SystemClock()
 
     def select(self, timeout: float | None = None) -> list[Any]:
+        if len(self.get_map()) > 1:
+            return self._select_for_real(timeout)
         if timeout is None:
             raise DeadlockError("I11: nothing is ready and no timer is set")
         self.now += max(0.0, timeout)
         return []
+
+    def _select_for_real(self, timeout: float | None) -> list[Any]:
+        began = self._real.monotonic()
+        ready = super().select(min(_REAL_STEP_S, _REAL_STEP_S if timeout is None else max(0.0, timeout)))
+        self.now += self._real.monotonic() - began
+        return ready
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -57,6 +76,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         error = context.get("exception")
         self.troubles.append(f"{context['message']}: {type(error).__name__}: {error}")
 
+    def run_in_executor(  # type: ignore[override]
+        self,
+        executor: concurrent.futures.Executor | None,  # noqa: ARG002 - the loop's own signature
+        func: Callable[..., T],
+        *args: Any,
+    ) -> asyncio.Future[T]:
+        """Run *func* in a thread, and stand still until it has returned."""
+        return run_in_thread(self, lambda: func(*args))
+
     def finish(self) -> None:
         """Cancel what is left and close."""
         tasks = asyncio.all_tasks(self)
@@ -69,24 +97,72 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """`Clock` on a loop's virtual time and a seeded generator. `skew_ms` moves wall time alone."""
+    """`Clock` on a loop's virtual time and a seeded generator.
 
-    def __init__(self, loop: VirtualLoop, rng: random.Random) -> None:
+    Args:
+        loop: whose time it shows.
+        rng: where its random numbers come from; seeded with 0 when absent.
+
+    Attributes:
+        skew_ms: moves wall time alone, as when somebody sets a machine's clock.
+    """
+
+    def __init__(self, loop: VirtualLoop, rng: random.Random | None = None) -> None:
         self._loop = loop
-        self._rng = rng
+        self._rng = rng or random.Random(0)  # noqa: S311 - the same numbers in every run
         self.skew_ms = 0
 
     def now_ms(self) -> int:
+        """Virtual wall time in milliseconds since the epoch."""
         return EPOCH_MS + self.skew_ms + int(self._loop.time() * 1000 + 1e-6)
 
     def monotonic(self) -> float:
+        """Virtual seconds; never back."""
         return self._loop.time()
 
     def random_bytes(self, count: int) -> bytes:
+        """The generator's next bytes."""
         return self._rng.randbytes(count)
 
     def random_unit(self) -> float:
+        """The generator's next number from 0 up to 1."""
         return self._rng.random()
+
+
+class StandstillThreads(Threads):
+    """Threads for synchronous functions, one at a time.
+
+    A function runs in a thread of its own, so that it may do whatever a plain function may, and the loop stands still
+    until it returns, so that the order of events is the same in every run.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("perdure-virtual")
+
+    def run(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Run *function*; the future has what it returned or raised."""
+        return run_in_thread(asyncio.get_running_loop(), function)
+
+    def close(self) -> None:
+        """Nothing runs between two calls."""
+
+
+def run_in_thread(loop: asyncio.AbstractEventLoop, function: Callable[[], T]) -> asyncio.Future[T]:
+    """Run *function* in a thread and wait for it; the future is done."""
+    future: asyncio.Future[T] = loop.create_future()
+
+    def work() -> None:
+        try:
+            future.set_result(function())
+        except StopIteration as error:  # a future refuses it
+            future.set_exception(RuntimeError(f"the function raised {error!r}"))
+        except BaseException as error:  # noqa: BLE001 - a boundary: whatever the function raised is its outcome
+            future.set_exception(error)
+
+    thread = threading.Thread(target=work, name="perdure-virtual", daemon=True)
+    thread.start()
+    thread.join()
+    return future
 
 
 _OWNER: contextvars.ContextVar["Process | None"] = contextvars.ContextVar("owner", default=None)
