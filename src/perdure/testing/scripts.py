@@ -91,10 +91,10 @@ class ScriptedModels:
     Args:
         scripts: by the agent's name.
         fallback: answers for all others.
-        limits: called before a request is answered, with who asks and what; for what watches a run.
 
     Attributes:
         asked: every request, in order.
+        watch: told of each request before it is answered.
     """
 
     def __init__(self, scripts: Mapping[str, Script], fallback: Models) -> None:
@@ -104,6 +104,7 @@ class ScriptedModels:
         self._given: dict[tuple[str, str], tuple[int, int]] = {}  # step -> entry, and the attempt that took it
         self.asked: list[Asked] = []
         self.speakers: Speakers | None = None
+        self.watch: Callable[[ModelRequest], None] = lambda _: None
 
     def check(self, model: ModelRef) -> None:
         """Every model can be called: whether there is a script is known when an agent asks."""
@@ -120,6 +121,7 @@ class ScriptedModels:
         """
         if self.speakers is None:
             raise ModelError("E0211", "The models of a run are not part of one yet")
+        self.watch(request)
         speaker = await self.speakers.speaker(request.execution_id, request.step)
         self.asked.append(Asked(speaker, request))
         script = self._scripts.get(speaker)

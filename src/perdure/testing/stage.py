@@ -158,7 +158,11 @@ class Stage:
         if self._server is None:
             raise GoneError("connection refused")
         process, app = self._server
-        await process.run(lambda: _coroutine(app.asgi(scope, receive, send)))
+
+        async def serve() -> None:
+            await app.asgi(scope, receive, send)
+
+        await process.run(serve)
 
     async def open(self) -> None:
         """Start server and worker, and whoever starts them again."""
@@ -244,7 +248,3 @@ class Stage:
             if isinstance(record.event, ev.JudgeRequested) and record.event.step == step:
                 return f"judge:{record.event.guard}"
         return agent
-
-
-async def _coroutine(work: Awaitable[None]) -> None:
-    await work

@@ -99,13 +99,12 @@ async def read_tree(api: ApiClient, execution_id: str, path: str = "") -> Node:
         if not page.events or records[-1].seq >= page.last_seq:
             break
     node = Node(path, answer, records, read_events(records))
-    ids = {row for row in await _children_of(node)}
-    for step, child_id in ids:
+    for step, child_id in _children_of(node):
         node.children[step] = await read_tree(api, child_id, f"{path}/{step}" if path else step)
     return node
 
 
-async def _children_of(node: Node) -> list[tuple[str, str]]:
+def _children_of(node: Node) -> list[tuple[str, str]]:
     return [(e.step, e.child_id) for e in node.events if isinstance(e, ev.ChildRequested)]
 
 
