@@ -8,7 +8,7 @@
     a function                           of the approval; gives any of these
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,7 @@ class Approver:
         for approval in pending:
             said = self._said.get(approval.approval_id)
             if said is None:
-                said = self._said[approval.approval_id] = self._decision(approval)
+                said = self._said[approval.approval_id] = await self._decision(approval)
             body = DecisionBody(
                 decision="approved" if said.approved else "rejected",
                 effect_hash=approval.effect_hash,
@@ -71,7 +71,7 @@ class Approver:
                     raise
         return len(pending)
 
-    def _decision(self, approval: ApprovalAnswer) -> Decision:
+    async def _decision(self, approval: ApprovalAnswer) -> Decision:
         said = self._policy
         if isinstance(said, Mapping):
             names = (approval.tool, approval.agent, "*")
@@ -81,6 +81,7 @@ class Approver:
             said = self._next(approval, said)
         if callable(said):
             said = said(approval)
+            said = await said if isinstance(said, Awaitable) else said
         if isinstance(said, Decision):
             return said
         if said is None:

@@ -139,7 +139,8 @@ def watched_functions(
         given = next((key for key in (queue, name) if key in left), None)
         used |= {key for key in (queue, name) if key in left}
         if given is not None:
-            found[queue] = ledger.watched(served, Fake(left[given]))
+            fake = left[given]
+            found[queue] = ledger.watched(served, fake if isinstance(fake, Fake) else Fake(fake))
         elif not (isinstance(served, ToolDef) and served.func is None):
             found[queue] = ledger.watched(served, None)
     unknown = sorted(set(left) - used)

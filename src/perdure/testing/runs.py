@@ -25,7 +25,7 @@ from perdure.providers.models import ProviderModels
 from perdure.testing.approvals import Approve, Approver
 from perdure.testing.ledger import Ledger, watched_functions
 from perdure.testing.model import MockModel
-from perdure.testing.scripts import OneModel, ScriptedModels, Scripts, scripts_of
+from perdure.testing.scripts import OneModel, RunModels, ScriptedModels, Scripts, scripts_of
 from perdure.testing.stage import Stage, Watch
 from perdure.testing.tree import Node, RunResult, read_tree, run_result
 from perdure.testing.virtual import VirtualLoop
@@ -68,7 +68,7 @@ class Trial:
         self,
         loop: VirtualLoop,
         agent: Agent,
-        models: ScriptedModels,
+        models: RunModels,
         *,
         tools: Mapping[str, Any] | None = None,
         approve: Any = None,

@@ -53,6 +53,15 @@ class Speakers(Protocol):
     async def speaker(self, execution_id: str, step: str) -> str:
         """The agent of this execution, or `judge:NAME` when the step is a guardrail's question."""
 
+    async def path(self, execution_id: str) -> str:
+        """Its place in the tree of the run."""
+
+
+class RunModels(Models, Protocol):
+    """The models of a run; `speakers` is set when it begins."""
+
+    speakers: Speakers | None
+
 
 def scripts_of(script: Scripts | None, agent: str) -> dict[str, Script]:
     """Scripts by name; one that is given bare is the agent's own.

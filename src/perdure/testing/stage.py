@@ -248,3 +248,13 @@ class Stage:
             if isinstance(record.event, ev.JudgeRequested) and record.event.step == step:
                 return f"judge:{record.event.guard}"
         return agent
+
+    async def path(self, execution_id: str) -> str:
+        """The place of an execution in its tree; see `tree.Node.path`."""
+        steps: list[str] = []
+        while True:
+            first = (await self.disk.events(execution_id, 0, 1))[0].event
+            if not isinstance(first, ev.ExecutionStarted) or first.parent is None:
+                return "/".join(reversed(steps))
+            steps.append(first.parent.step)
+            execution_id = first.parent.execution_id
