@@ -155,7 +155,11 @@ def assemble(
     """Put engine and server together on a journal; nothing is opened yet, `app.engine.open()` does that.
 
     Args:
+        journal: where everything durable is.
+        models: answer model calls.
+        clock: what time it is.
         secrets: the key that opens the door, and the secret that task tokens are derived from.
+        lease_ms: how long a worker holds a task without a heartbeat.
         settings: limits of the door.
     """
     engine = Engine(journal, journal, models, clock, EngineConfig(lease_ms=lease_ms))

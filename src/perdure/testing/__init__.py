@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from perdure.testing.evals import CorrectnessEval as CorrectnessEval
     from perdure.testing.evals import EvalCase as EvalCase
     from perdure.testing.evals import EvalSuiteResult as EvalSuiteResult
-    from perdure.testing.expect import Expectation as Expectation
-    from perdure.testing.expect import expect as expect
+    from perdure.testing.expectations import Expectation as Expectation
+    from perdure.testing.expectations import expect as expect
     from perdure.testing.judges import Judgement as Judgement
     from perdure.testing.judges import LLMJudge as LLMJudge
     from perdure.testing.judges import assert_output_satisfies as assert_output_satisfies
@@ -76,7 +76,7 @@ _DOORS: dict[str, tuple[str, ...]] = {
     "perdure.testing.approvals": ("Decision",),
     "perdure.testing.crash": ("CrashReport", "CrashTestFailure", "crash_test"),
     "perdure.testing.evals": ("CorrectnessEval", "EvalCase", "EvalSuiteResult"),
-    "perdure.testing.expect": ("Expectation", "expect"),
+    "perdure.testing.expectations": ("Expectation", "expect"),
     "perdure.testing.judges": ("Judgement", "LLMJudge", "assert_output_satisfies"),
     "perdure.testing.model": ("MockModel", "call", "calls", "text"),
     "perdure.testing.recording": ("Recording", "record"),

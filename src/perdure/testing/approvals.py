@@ -1,11 +1,11 @@
 """Who decides in a test: a policy instead of a person.
 
-    True, False                          approve, or reject, every call
-    {"refund": False, "ask": "blue"}     by the tool's name, else the agent's, else `*`; for a question (`human_tool`) and
-                                         for a pick of the strategy manual (`pick_agent`), the value is the answer
-    [True, False]                        one after the other, as a value of such a dict
-    Decision(...)                        all that a person can say
-    a function                           of the approval; gives any of these
+True, False                          approve, or reject, every call
+{"refund": False, "ask": "blue"}     by the tool's name, else the agent's, else `*`; for a question (`human_tool`) and
+                                     for a pick of the strategy manual (`pick_agent`), the value is the answer
+[True, False]                        one after the other, as a value of such a dict
+Decision(...)                        all that a person can say
+a function                           of the approval; gives any of these
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -42,7 +42,9 @@ class Approver:
     def __init__(self, policy: Any) -> None:
         self._policy = policy
         self._used: dict[str, int] = {}
-        self._said: dict[str, Decision] = {}  # by approval: one that is asked about again gets the same answer
+        self._said: dict[
+            str, Decision
+        ] = {}  # by approval: one that is asked about again gets the same answer
 
     async def decide_all(self, api: ApiClient) -> int:
         """Decide all that waits; how many there were.

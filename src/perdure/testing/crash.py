@@ -29,9 +29,10 @@ from perdure.core.errors import DefinitionError, PerdureError
 from perdure.core.ids import content_hash
 from perdure.core.model import ModelRequest
 from perdure.engine.ports import Commit, Models
+from perdure.testing.approvals import Approve
 from perdure.testing.ledger import ToolAttempt
 from perdure.testing.model import MockModel
-from perdure.testing.runs import TIMEOUT_S, Approve, Call, Trial, models_of, play, quiet
+from perdure.testing.runs import TIMEOUT_S, Call, Trial, models_of, play, quiet
 from perdure.testing.scripts import Scripts
 from perdure.testing.tree import RunResult, run_result
 from perdure.testing.virtual import VirtualLoop
@@ -53,6 +54,9 @@ class Effects(Protocol):
 
 class CrashTestFailure(AssertionError):  # noqa: N818 - a verdict
     """A kill changed what an agent does; the message has the one call that shows it again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,9 @@ class _Run:
         """E4: no model is asked again for an answer that is recorded."""
         recorded = self._over.get((request.execution_id, request.step))
         if recorded is not None:
-            self.wrong.append(f"E4: the model was asked again for {request.step} after {recorded} was recorded")
+            self.wrong.append(
+                f"E4: the model was asked again for {request.step} after {recorded} was recorded"
+            )
 
 
 _OUTCOMES = (ev.ModelCompleted, ev.ToolCompleted, ev.ToolFailed, ev.ChildCompleted, ev.ChildFailed)
@@ -249,7 +255,9 @@ def _keys(attempts: Iterable[ToolAttempt]) -> list[str]:
     keys: dict[tuple[str, str], set[str]] = {}
     for attempt in attempts:
         keys.setdefault((attempt.execution_id, attempt.step), set()).add(attempt.key)
-    wrong = [f"E6: step {step} had the keys {sorted(found)}" for (_, step), found in keys.items() if len(found) > 1]
+    wrong = [
+        f"E6: step {step} had the keys {sorted(found)}" for (_, step), found in keys.items() if len(found) > 1
+    ]
     owners = Counter(key for found in keys.values() for key in found)
     return wrong + [f"E6: {count} calls had the key {key}" for key, count in owners.items() if count > 1]
 
@@ -303,7 +311,14 @@ def crash_test(
     at it was cut off, for the agent is told so; its effects must still not be more.
 
     Args:
-        agent, prompt, script, model, tools, approve, context, timeout: as for `mock_run`.
+        agent: the agent.
+        prompt: see `mock_run`.
+        script: see `mock_run`.
+        model: see `mock_run`.
+        tools: see `mock_run`.
+        approve: see `mock_run`.
+        context: see `mock_run`.
+        timeout: see `mock_run`.
         effects: what the tools did, one item for each thing done: a list, a dict by idempotency key, anything with
             `clear()` that can be gone through. Of tools that honour their key, that is: list only what must not happen
             twice.

@@ -19,7 +19,7 @@ from perdure.agents.agent import Agent
 from perdure.agents.results import AgentResult
 from perdure.client.runtime import AgentRuntime
 from perdure.core.errors import PerdureError
-from perdure.testing.expect import Expectation, expect, output_text
+from perdure.testing.expectations import Expectation, expect, output_text
 from perdure.testing.judges import Judgement, LLMJudge, judgement_to_dict
 from perdure.testing.model import MockModel
 from perdure.testing.runs import mock_run

@@ -4,7 +4,7 @@ Ids, times, attempts, workers and retries are left out, and a call stands with i
 a run that took another way through the same story, or was interrupted, is the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from perdure.core import events as ev
@@ -51,47 +51,49 @@ def outcomes_of(node: Node) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _moment(
-    event: ev.AnyEvent, outcomes: dict[str, dict[str, Any]]
-) -> tuple[str, dict[str, Any]] | None:
-    match event:
-        case ev.ExecutionStarted():
-            return "started", {"agent": event.agent, "input": event.input.text, "context": event.context}
-        case ev.ModelCompleted():
-            calls = [{"tool": c.tool, "arguments": c.arguments} for c in event.message.tool_calls]
-            return "said", {"step": event.step, "text": event.message.text, "calls": calls}
-        case ev.ToolRequested():
-            called = {"step": event.step, "tool": event.tool, "arguments": event.arguments}
-            return "called", called | outcomes.get(event.step, {})
-        case ev.FunctionRequested():
-            return "asked", {"step": event.step, "function": event.function} | outcomes.get(event.step, {})
-        case ev.ToolRefused():
-            return "refused", {"step": event.step, "tool": event.tool, "error": event.error.code}
-        case ev.ApprovalRequested():
-            return "waited", {"step": event.step, "tool": event.tool, "arguments": event.arguments}
-        case ev.ApprovalDecided():
-            return "decided", {"step": event.step, "decision": event.decision, "arguments": event.arguments}
-        case ev.GuardDecided():
-            return "judged", {"subject": event.subject, "guard": event.guard, "passed": event.passed}
-        case ev.OutputRejected():
-            return "rejected", {"step": event.step, "errors": list(event.errors)}
-        case ev.ChildRequested():
-            return "began", {"step": event.step, "agent": event.agent, "input": event.input.text}
-        case ev.AgentChosen():
-            return "chose", {"agent": event.agent, "by": event.by}
-        case _:
-            return _end(event)
+def _moment(event: ev.AnyEvent, outcomes: dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]] | None:
+    tell = _TELL.get(type(event))
+    if tell is None:
+        return None
+    what, fields, further = tell
+    details = {field: getattr(event, field) for field in fields} | further(event)
+    if isinstance(event, ev.ToolRequested | ev.FunctionRequested):
+        details |= outcomes.get(event.step, {})
+    return what, details
 
 
-def _end(event: ev.AnyEvent) -> tuple[str, dict[str, Any]] | None:
-    match event:
-        case ev.GateDecided():
-            return "gate", {"agent": event.agent, "open": event.open}
-        case ev.ExecutionCompleted():
-            return "completed", {"output": to_json(event.output), "finish_reason": event.finish_reason}
-        case ev.ExecutionFailed():
-            return "failed", {"error": event.error.code, "finish_reason": event.finish_reason}
-        case ev.ExecutionCancelled():
-            return "cancelled", {}
-        case _:
-            return None
+def _said(event: ev.ModelCompleted) -> dict[str, Any]:
+    calls = [{"tool": c.tool, "arguments": c.arguments} for c in event.message.tool_calls]
+    return {"text": event.message.text, "calls": calls}
+
+
+def _nothing(_event: ev.AnyEvent) -> dict[str, Any]:
+    return {}
+
+
+def _input(event: Any) -> dict[str, Any]:
+    return {"input": event.input.text}
+
+
+def _error(event: Any) -> dict[str, Any]:
+    return {"error": event.error.code}
+
+
+# What is told of an event: its name, fields of the event as they are, and what is made of others.
+_TELL: dict[type[ev.Event], tuple[str, tuple[str, ...], Callable[[Any], dict[str, Any]]]] = {
+    ev.ExecutionStarted: ("started", ("agent", "context"), _input),
+    ev.ModelCompleted: ("said", ("step",), _said),
+    ev.ToolRequested: ("called", ("step", "tool", "arguments"), _nothing),
+    ev.FunctionRequested: ("asked", ("step", "function"), _nothing),
+    ev.ToolRefused: ("refused", ("step", "tool"), _error),
+    ev.ApprovalRequested: ("waited", ("step", "tool", "arguments"), _nothing),
+    ev.ApprovalDecided: ("decided", ("step", "decision", "arguments"), _nothing),
+    ev.GuardDecided: ("judged", ("subject", "guard", "passed"), _nothing),
+    ev.OutputRejected: ("rejected", ("step",), lambda e: {"errors": list(e.errors)}),
+    ev.ChildRequested: ("began", ("step", "agent"), _input),
+    ev.AgentChosen: ("chose", ("agent", "by"), _nothing),
+    ev.GateDecided: ("gate", ("agent", "open"), _nothing),
+    ev.ExecutionCompleted: ("completed", ("finish_reason",), lambda e: {"output": to_json(e.output)}),
+    ev.ExecutionFailed: ("failed", ("finish_reason",), _error),
+    ev.ExecutionCancelled: ("cancelled", (), _nothing),
+}

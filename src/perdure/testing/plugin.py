@@ -1,7 +1,7 @@
 """The pytest plugin: fixtures and a mark for tests of agents. It is loaded by itself where Perdure is installed.
 
-    def test_it(mock_agent_run):
-        expect(mock_agent_run(agent, "Hello", script=["Hi."])).output_contains("Hi")
+def test_it(mock_agent_run):
+    expect(mock_agent_run(agent, "Hello", script=["Hi."])).output_contains("Hi")
 """
 
 from collections.abc import Callable, Iterator

@@ -20,14 +20,15 @@ from perdure.agents.context import ToolContext
 from perdure.core import events as ev
 from perdure.core.errors import ModelError, PerdureError, ToolError
 from perdure.core.ids import content_hash
+from perdure.core.messages import MediaPart
 from perdure.core.model import Delta, ModelRef, ModelReply, ModelRequest
 from perdure.engine.ports import Models
-from perdure.testing.approvals import Decision
+from perdure.testing.approvals import Approve, Decision
 from perdure.testing.ledger import Fake
 from perdure.testing.model import MockModel
 from perdure.testing.moments import moments_of
 from perdure.testing.recording import Recording
-from perdure.testing.runs import TIMEOUT_S, Approve, Call, Trial, models_of, play
+from perdure.testing.runs import TIMEOUT_S, Call, Trial, models_of, play
 from perdure.testing.scripts import RunModels, Scripts, Speakers
 from perdure.testing.tree import Node, RunResult, run_result
 from perdure.testing.virtual import VirtualLoop
@@ -173,15 +174,17 @@ class _RecordedTool(Fake):
                 return event.result
             if isinstance(event, ev.ToolFailed):
                 error = event.error
-                raise _Recorded(error.code, error.what, where=error.where, why=error.why, fix=error.fix)
+                raise _RecordedError(error.code, error.what, where=error.where, why=error.why, fix=error.fix)
             if isinstance(event, ev.ToolLost):
-                raise _Recorded("E0308", "It is not known whether this call took effect", why=event.reason)
+                raise _RecordedError(
+                    "E0308", "It is not known whether this call took effect", why=event.reason
+                )
         listed = ", ".join(f"{k}={v!r}" for k, v in arguments.items())
         source.missing.append(f"the result of {context.tool_name}({listed}) at {context.step}")
-        raise _Recorded("E0301", f"The recording does not have {context.tool_name}({listed})")
+        raise _RecordedError("E0301", f"The recording does not have {context.tool_name}({listed})")
 
 
-class _Recorded(ToolError):
+class _RecordedError(ToolError):
     """A recorded outcome: another attempt has the same."""
 
     retryable = False
@@ -236,7 +239,8 @@ def replay(
         path: what `record` wrote.
         agent: the agent as it is now.
         prompt: another one than the recorded.
-        model, script: answer the model calls, as for `mock_run`.
+        model: answers the model calls, as for `mock_run`.
+        script: the same.
         tools: what stands in for tools, as for `mock_run`; before the recording.
         live_tools: names of tools that run for real.
         approve: decides what the recording has no decision for.
@@ -255,20 +259,10 @@ def replay(
     else:
         models = models_of(script, model, agent.name)
     source.paths = lambda: models.speakers
-    recorded = {
-        tool.name: _RecordedTool(source)
-        for one in agent.tree()
-        for tool in one.tools
-        if tool.kind in _CALL_KINDS and tool.name not in live_tools
-    }
-    media = [part for part in started.input.parts if part.__struct_config__.tag == "media"]
-    call = Call(
-        started.input.text if prompt is None else prompt,
-        started.session_id,
-        media,  # type: ignore[arg-type]  # the parts of this tag
-        started.context,
-        timeout,
-    )
+    recorded = _recorded_tools(source, agent, live_tools)
+    media = [part for part in started.input.parts if isinstance(part, MediaPart)]
+    text = started.input.text if prompt is None else prompt
+    call = Call(text, started.session_id, media, started.context, timeout)
 
     async def work(loop: VirtualLoop) -> RunResult:
         trial = Trial(
@@ -288,6 +282,15 @@ def replay(
             raise
         return ReplayReport(False, None, tuple(source.missing), False, "", None, error)
     return _report(recording, result, source.missing)
+
+
+def _recorded_tools(source: _Source, agent: Agent, live: Sequence[str]) -> dict[str, Fake]:
+    return {
+        tool.name: _RecordedTool(source)
+        for one in agent.tree()
+        for tool in one.tools
+        if tool.kind in _CALL_KINDS and tool.name not in live
+    }
 
 
 def _report(recording: Recording, result: RunResult, missing: list[str]) -> ReplayReport:
@@ -310,8 +313,7 @@ def _report(recording: Recording, result: RunResult, missing: list[str]) -> Repl
 
 
 def _diff(before: Any, now: Any) -> str:
-    texts = [_lines(before), _lines(now)]
-    return "\n".join(difflib.unified_diff(*texts, "recorded", "now", lineterm=""))
+    return "\n".join(difflib.unified_diff(_lines(before), _lines(now), "recorded", "now", lineterm=""))
 
 
 def _lines(output: Any) -> list[str]:

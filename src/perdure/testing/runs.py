@@ -185,9 +185,7 @@ def quiet() -> Iterator[None]:
             log.disabled = was
 
 
-def models_of(
-    script: Scripts | None, model: str | MockModel | Models | None, agent: str
-) -> ScriptedModels:
+def models_of(script: Scripts | None, model: str | MockModel | Models | None, agent: str) -> ScriptedModels:
     """The models of a run: scripts first, then *model* for all others, then what each agent names.
 
     Raises:

@@ -76,18 +76,19 @@ def scripts_of(script: Scripts | None, agent: str) -> dict[str, Script]:
     return {agent: _checked(agent, script)}
 
 
-def _checked(name: str, script: Any) -> Script:
+def _checked(name: str, script: Script) -> Script:
     if isinstance(script, str) or callable(script):
         return script
-    is_list = isinstance(script, Sequence) and not isinstance(script, bytes)
-    if not is_list or not all(_is_entry(entry) for entry in script):
+    given: Any = script
+    if not isinstance(given, list | tuple) or not all(map(_is_entry, given)):
         raise DefinitionError(
             "E0106",
             f"The script of {name!r} is not one",
             why=f"It is {script!r:.200}.",
             fix="Give a list of texts, entries (text(...), call(...)), ModelErrors and functions; or one text or function.",
         )
-    return list(script)
+    entries: Script = list(script)
+    return entries
 
 
 def _is_entry(entry: Any) -> bool:
@@ -110,7 +111,9 @@ class ScriptedModels:
         self._scripts = dict(scripts)
         self._fallback = fallback
         self._next: dict[str, int] = {}
-        self._given: dict[tuple[str, str], tuple[int, int]] = {}  # step -> entry, and the attempt that took it
+        self._given: dict[
+            tuple[str, str], tuple[int, int]
+        ] = {}  # step -> entry, and the attempt that took it
         self.asked: list[Asked] = []
         self.speakers: Speakers | None = None
         self.watch: Callable[[ModelRequest], None] = lambda _: None
@@ -136,7 +139,9 @@ class ScriptedModels:
         script = self._scripts.get(speaker)
         if script is None:
             return await self._unscripted(speaker, request, on_delta)
-        entry = script if isinstance(script, str) or callable(script) else self._entry(speaker, script, request)
+        entry = (
+            script if isinstance(script, str) or callable(script) else self._entry(speaker, script, request)
+        )
         return await self._answer(entry, request, on_delta, speaker)
 
     async def _unscripted(self, speaker: str, request: ModelRequest, on_delta: OnDelta) -> ModelReply:

@@ -12,15 +12,17 @@ from perdure.agents.agent import Agent
 from perdure.agents.results import AgentResult
 from perdure.agents.strategy import Strategy
 from perdure.core import events as ev
-from perdure.testing.expect import story
+from perdure.testing.expectations import story
 from perdure.testing.tree import Node, RunResult
-
 
 Check: TypeAlias = Callable[[Agent, list[str], Node], str | None]
 
 
 class StrategyViolation(AssertionError):  # noqa: N818 - a verdict, in the words of the field
     """A team did something that its strategy does not do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
 
 
 def validate_strategy(agent: Agent, result: AgentResult) -> None:
@@ -35,7 +37,7 @@ def validate_strategy(agent: Agent, result: AgentResult) -> None:
         AssertionError: the result knows its own execution only.
     """
     if not isinstance(result, RunResult) or result.tree is None:
-        raise AssertionError(  # noqa: TRY004 - the test is wrong, in the words of a test
+        raise AssertionError(
             "this result knows only its own execution: use that of mock_run, or gather(result)"
         )
     teams = {one.name: one for one in agent.tree() if one.agents}

@@ -12,11 +12,11 @@ told the journal may be there, nobody is answered any more.
 import asyncio
 import concurrent.futures
 import contextvars
-import random
+import hashlib
 import selectors
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from perdure.clock import SystemClock
 from perdure.worker.threads import Threads
@@ -65,7 +65,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._virtual = _Selector()
         self.troubles: list[str] = []
         super().__init__(self._virtual)
-        self.set_task_factory(_create_task)
+        self.set_task_factory(_create_task)  # type: ignore[arg-type]  # of a coroutine, as all tasks here
         self.set_exception_handler(self._note)
 
     def time(self) -> float:
@@ -96,20 +96,49 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.close()
 
 
+class Draws(Protocol):
+    """Where random numbers come from; `random.Random` is one."""
+
+    def randbytes(self, n: int, /) -> bytes:
+        """The next *n* bytes."""
+
+    def random(self) -> float:
+        """The next number from 0 up to 1."""
+
+
+class _SameDraws:
+    """The same numbers in every run: the hashes of 0, 1, 2, ..."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def randbytes(self, n: int, /) -> bytes:
+        """The next *n* bytes."""
+        found = b""
+        while len(found) < n:
+            found += hashlib.sha256(f"draw\x00{self._count}".encode()).digest()
+            self._count += 1
+        return found[:n]
+
+    def random(self) -> float:
+        """The next number from 0 up to 1."""
+        return int.from_bytes(self.randbytes(6), "big") / 2**48
+
+
 class VirtualClock:
     """`Clock` on a loop's virtual time and a seeded generator.
 
     Args:
         loop: whose time it shows.
-        rng: where its random numbers come from; seeded with 0 when absent.
+        rng: where its random numbers come from; the same ones in every run when it is absent.
 
     Attributes:
         skew_ms: moves wall time alone, as when somebody sets a machine's clock.
     """
 
-    def __init__(self, loop: VirtualLoop, rng: random.Random | None = None) -> None:
+    def __init__(self, loop: VirtualLoop, rng: Draws | None = None) -> None:
         self._loop = loop
-        self._rng = rng or random.Random(0)  # noqa: S311 - the same numbers in every run
+        self._rng: Draws = rng or _SameDraws()
         self.skew_ms = 0
 
     def now_ms(self) -> int:

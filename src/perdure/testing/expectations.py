@@ -77,7 +77,9 @@ class _Outcome:
     def output_type(self, kind: type) -> Self:
         """The answer is a *kind*."""
         output = self.result.output
-        return self._require(isinstance(output, kind), f"an answer of type {kind.__name__}", repr(type(output)))
+        return self._require(
+            isinstance(output, kind), f"an answer of type {kind.__name__}", repr(type(output))
+        )
 
     def tokens_under(self, limit: int) -> Self:
         """All model calls together took fewer than *limit* tokens."""
@@ -96,7 +98,9 @@ class _Tools(_Outcome):
     def _called(self) -> list[str]:
         return [call["name"] for call in self.result.tool_calls]
 
-    def used_tool(self, name: str, args: Mapping[str, Any] | None = None, *, times: int | None = None) -> Self:
+    def used_tool(
+        self, name: str, args: Mapping[str, Any] | None = None, *, times: int | None = None
+    ) -> Self:
         """It called the tool; with at least these arguments, and so many times, when they are given."""
         of_it = [call for call in self.result.tool_calls if call["name"] == name]
         self._require(bool(of_it), f"a call of {name}", f"calls of {self._called() or 'nothing'}")
@@ -197,7 +201,9 @@ class _Happenings(_Tools):
     def _decided(self, tool: str, *, is_approved: bool) -> Self:
         said = [(e.tool_name, e.approved) for e in self.result.events if e.type == EventType.APPROVAL]
         word = "approved" if is_approved else "rejected"
-        return self._require((tool, is_approved) in said, f"a call of {tool} to be {word}", f"decisions: {said}")
+        return self._require(
+            (tool, is_approved) in said, f"a call of {tool} to be {word}", f"decisions: {said}"
+        )
 
 
 class Expectation(_Happenings):
