@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from perdure.testing.tree import RunResult as RunResult
     from perdure.testing.tree import gather as gather
     from perdure.testing.virtual import VirtualClock as VirtualClock
-    from perdure.testing.virtual import VirtualLoop as VirtualLoop
 
 __all__ = [
     "CorrectnessEval",
@@ -57,7 +56,6 @@ __all__ = [
     "RunResult",
     "StrategyViolation",
     "VirtualClock",
-    "VirtualLoop",
     "assert_output_satisfies",
     "call",
     "calls",
@@ -84,7 +82,7 @@ _DOORS: dict[str, tuple[str, ...]] = {
     "perdure.testing.runs": ("mock_run",),
     "perdure.testing.strategies": ("StrategyViolation", "validate_strategy"),
     "perdure.testing.tree": ("RunResult", "gather"),
-    "perdure.testing.virtual": ("VirtualClock", "VirtualLoop"),
+    "perdure.testing.virtual": ("VirtualClock",),
 }
 _HOMES = {name: module for module, names in _DOORS.items() for name in names}
 

@@ -16,7 +16,7 @@ import hashlib
 import selectors
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from perdure.clock import SystemClock
 from perdure.worker.threads import Threads
@@ -126,20 +126,37 @@ class _SameDraws:
 
 
 class VirtualClock:
-    """`Clock` on a loop's virtual time and a seeded generator.
+    """A clock on virtual time: hours cost nothing, and the random numbers are the same in every run.
+
+        with VirtualClock() as clock:
+            clock.run(asyncio.sleep(3600))
 
     Args:
-        loop: whose time it shows.
+        loop: whose time it shows; one of its own when it is absent, which `close` closes.
         rng: where its random numbers come from; the same ones in every run when it is absent.
 
     Attributes:
         skew_ms: moves wall time alone, as when somebody sets a machine's clock.
     """
 
-    def __init__(self, loop: VirtualLoop, rng: Draws | None = None) -> None:
-        self._loop = loop
+    def __init__(self, loop: VirtualLoop | None = None, rng: Draws | None = None) -> None:
+        self._loop = loop or VirtualLoop()
         self._rng: Draws = rng or _SameDraws()
         self.skew_ms = 0
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end on virtual time."""
+        return self._loop.run_until_complete(work)
+
+    def close(self) -> None:
+        """Cancel what is left in the loop and close it."""
+        self._loop.finish()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def now_ms(self) -> int:
         """Virtual wall time in milliseconds since the epoch."""
