@@ -143,9 +143,9 @@ class _RecordedModels:
                 return ModelReply(
                     event.message, event.usage, event.finish_reason, event.model, event.response_id
                 )
-        for event in reversed(events):
-            if isinstance(event, ev.ModelFailed):
-                raise ModelError(event.error.code, event.error.what, where=event.error.where)
+        last = node.events[-1] if node is not None else None
+        if events and isinstance(last, ev.ExecutionFailed) and last.error.code.startswith("E02"):
+            raise ModelError(last.error.code, last.error.what, where=last.error.where)
         place = f"the model's answer at {node.path if node else '?'}:{request.step}"
         self._source.missing.append(place)
         raise ModelError("E0211", f"The recording does not have {place}")

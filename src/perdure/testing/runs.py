@@ -20,7 +20,7 @@ from perdure.agents.results import Status
 from perdure.client.media import Media, media_parts
 from perdure.clock import SystemClock
 from perdure.core.errors import ClientError
-from perdure.engine.ports import Models
+from perdure.engine.ports import TERMINAL_STATUSES, Models
 from perdure.providers.models import ProviderModels
 from perdure.testing.approvals import Approve, Approver
 from perdure.testing.ledger import Ledger, watched_functions
@@ -34,7 +34,7 @@ from perdure.wire.types import ExecutionAnswer, StartBody
 T = TypeVar("T")
 
 TIMEOUT_S = 86_400.0
-WAIT_MS = 1_000
+LOOK_S = 300.0  # a look without news, for what waits without saying so
 KEY = "run"
 LOGGERS = ("perdure.engine", "perdure.server", "perdure.worker", "perdure.client")
 
@@ -112,17 +112,19 @@ class Trial:
         give_up_at = stage.clock.monotonic() + timeout_s
         idle = 0
         while True:
-            answer = await stage.api.wait(execution_id, WAIT_MS)
-            if Status(answer.status).is_complete if answer.status in _STATUSES else False:
+            stage.news.clear()
+            answer = await stage.api.execution(execution_id)
+            if answer.status in TERMINAL_STATUSES:
                 return
             decided = await self._approver.decide_all(stage.api)
             idle = 0 if decided or answer.status != Status.WAITING_WORKER else idle + 1
             if stage.clock.monotonic() >= give_up_at or idle > _PATIENCE:
                 raise _stuck(answer, timeout_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stage.news.wait(), LOOK_S)
 
 
-_STATUSES = frozenset(Status)
-_PATIENCE = 10  # looks at an execution that waits for a worker: there is only one, and it is there
+_PATIENCE = 3  # looks at an execution that waits for a worker: there is only one, and it is there
 
 
 def _stuck(answer: ExecutionAnswer, timeout_s: float) -> ClientError:

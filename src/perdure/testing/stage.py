@@ -18,7 +18,7 @@ from perdure.client.inprocess import InProcessTransport, Message
 from perdure.core import events as ev
 from perdure.core.errors import JournalError
 from perdure.engine.journal.memory import MemoryJournal
-from perdure.engine.ports import Commit, Models, StoredExecution
+from perdure.engine.ports import TERMINAL_STATUSES, Commit, Models, StoredExecution
 from perdure.server.keys import Secrets, make_key
 from perdure.testing.virtual import GoneError, Process, StandstillThreads, VirtualClock, VirtualLoop
 from perdure.worker.functions import dependencies_of, metadata_of
@@ -26,7 +26,7 @@ from perdure.worker.leases import HEARTBEATS_PER_LEASE, Heartbeats
 from perdure.worker.worker import Worker
 
 RESTART_S = 0.05
-LEASE_MS = 2_000
+LEASE_MS = 60_000  # long: a worker that sleeps for hours of virtual time keeps its lease with few heartbeats
 PATIENCE_S = 600.0
 _MODEL_STEP = re.compile(r"t\d+\.m")
 
@@ -57,16 +57,19 @@ class Unwatched:
 class _ProcessJournal:
     """`Journal` and `Catalog` as one process has them: nothing reaches the disk, or comes back, once it is dead."""
 
-    def __init__(self, disk: MemoryJournal, process: Process, watch: Watch) -> None:
+    def __init__(self, disk: MemoryJournal, process: Process, watch: Watch, news: asyncio.Event) -> None:
         self._disk = disk
         self._process = process
         self._watch = watch
+        self._news = news
 
     def commit(self, commit: Commit, done: Callable[[Outcome], None]) -> None:
         if not self._process.alive or not self._watch.committing(commit):
             return
         self._disk.commit(commit, lambda outcome: done(outcome) if self._process.alive else None)
         self._watch.committed(commit)
+        if commit.approvals or commit.status in TERMINAL_STATUSES:
+            self._news.set()
 
     def __getattr__(self, name: str) -> Any:
         """The verbs that read, and those of the catalog."""
@@ -112,6 +115,7 @@ class Stage:
         disk: the journal.
         api: a client; it waits through restarts.
         kills: how often something was killed.
+        news: set when something waits for a person, or has ended.
     """
 
     def __init__(
@@ -126,6 +130,7 @@ class Stage:
         self.clock = VirtualClock(loop)
         self.disk = MemoryJournal()
         self.kills = 0
+        self.news = asyncio.Event()
         self._loop = loop
         self._models = models
         self._agent = agent
@@ -210,7 +215,7 @@ class Stage:
     async def _launch_server(self) -> None:
         process = Process()
         await self.disk.close()  # the operating system takes the lock from a dead process
-        journal: Any = _ProcessJournal(self.disk, process, self._watch)
+        journal: Any = _ProcessJournal(self.disk, process, self._watch, self.news)
         app = assemble(journal, self._models, self.clock, self._secrets, lease_ms=LEASE_MS)
         self._server = (process, app)
         try:
