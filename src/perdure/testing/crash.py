@@ -110,7 +110,7 @@ class CrashReport:
         )
 
 
-class _Run:
+class Recorder:
     """One run, killed at *point*; a `Watch` of its journal."""
 
     def __init__(self, point: Point | None) -> None:
@@ -208,7 +208,7 @@ class CrashTest:
             self._effects.clear()
         if self._reset is not None:
             self._reset()
-        run = _Run(point)
+        run = Recorder(point)
         models = self._models()
         models.watch = run.asking
 
@@ -222,7 +222,7 @@ class CrashTest:
 
         result = play(work)
         self.repeated += len(result.attempts) - len({(a.execution_id, a.step) for a in result.attempts})
-        return result, run.wrong + _keys(result.attempts), run.counts
+        return result, run.wrong + wrong_keys(result.attempts), run.counts
 
     def tally(self) -> Counter[str]:
         """What the tools did, each thing with how often."""
@@ -250,7 +250,7 @@ def _unknown(result: RunResult) -> bool:
     return any(isinstance(e, ev.ToolLost) and e.policy != "retry" for node in nodes for e in node.events)
 
 
-def _keys(attempts: Iterable[ToolAttempt]) -> list[str]:
+def wrong_keys(attempts: Iterable[ToolAttempt]) -> list[str]:
     """E6: one key for each call, and one call for each key."""
     keys: dict[tuple[str, str], set[str]] = {}
     for attempt in attempts:

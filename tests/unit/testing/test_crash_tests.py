@@ -6,8 +6,13 @@ from typing import Any
 import pytest
 
 from perdure import Agent, OnTextMention, ToolContext, tool
+from perdure.core import events as ev
 from perdure.core.errors import ClientError, DefinitionError
+from perdure.core.model import ModelRef, ModelRequest, ModelSettings
+from perdure.engine.ports import Commit
 from perdure.testing import CrashTestFailure, call, calls, crash_test
+from perdure.testing.crash import Recorder, wrong_keys
+from perdure.testing.ledger import ToolAttempt
 from tests.unit.testing.shop import BUY, MODEL, charges, mails, shop, team
 
 
@@ -129,3 +134,27 @@ def test_what_cannot_be_run_cannot_be_tested():
     for wrong in ("somewhere", "process:before:x", "worker:before:1"):
         with pytest.raises(DefinitionError):
             crash_test(shop(), script=["x"], only=wrong)
+
+
+def _attempt(step: str, epoch: int, key: str) -> ToolAttempt:
+    return ToolAttempt("a", "t", "x1", step, epoch, key, {})
+
+
+def test_work_that_is_repeated_after_its_record_is_seen():
+    """E3, E4: a second record of a step, an attempt or a request after the record are each told."""
+    run = Recorder(None)
+    done = ev.ToolCompleted("t1.c0", 1, "x")
+    run.committed(Commit("x1", 1, 0, (done,), b"", "running"))
+    run.began(_attempt("t1.c0", 2, "k"))
+    run.asking(ModelRequest("x1", "t1.c0", 1, ModelRef("a", "b"), "", [], (), ModelSettings()))
+    run.committed(Commit("x1", 2, 0, (done,), b"", "running"))
+    run.began(_attempt("t1.c1", 1, "k"))
+    assert [each[:2] for each in run.wrong] == ["E4", "E4", "E3"]
+
+
+def test_keys_that_change_or_are_shared_are_seen():
+    """E6: one key for each call, and one call for each key."""
+    changed = wrong_keys([_attempt("t1.c0", 1, "k1"), _attempt("t1.c0", 2, "k2")])
+    shared = wrong_keys([_attempt("t1.c0", 1, "k"), _attempt("t1.c1", 1, "k")])
+    assert len(changed) == len(shared) == 1
+    assert not wrong_keys([_attempt("t1.c0", 1, "k"), _attempt("t1.c0", 2, "k"), _attempt("t1.c1", 1, "l")])
