@@ -124,6 +124,7 @@ CODES: dict[str, tuple[str, int, str]] = {
     "E0806": ("memory_unreadable", 500, "The memory's data is damaged or of a newer version"),
     "E0807": ("memory_closed", 409, "The memory is closed"),
     "E0808": ("embedder_failed", 502, "The embedder gave no usable vector"),
+    "E0715": ("bad_recording", 400, "The file is not a recording that can be replayed"),
 }
 
 

@@ -260,6 +260,7 @@ class Children:
         task = asyncio.get_running_loop().create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # one that is cancelled before it begins never runs it
         return task
 
     async def _guarded(self, work: Coroutine[None, None, None]) -> None:
