@@ -75,6 +75,7 @@ class AsyncHandle:
         approval_id: str | None = None,
         *,
         arguments: dict[str, Any] | None = None,
+        answer: Any = None,
         by: str | None = None,
         reason: str = "",
     ) -> None:
@@ -85,6 +86,7 @@ class AsyncHandle:
             effect_hash=approval.effect_hash,
             reason=reason,
             arguments=arguments,
+            answer=answer,
             by=by,
             channel=CHANNEL,
         )
@@ -210,6 +212,7 @@ class AgentHandle(AsyncHandle):
         approval_id: str | None = None,
         *,
         arguments: dict[str, Any] | None = None,
+        answer: Any = None,
         by: str | None = None,
         reason: str = "",
     ) -> None:
@@ -218,15 +221,19 @@ class AgentHandle(AsyncHandle):
         Args:
             approval_id: which, when several wait.
             arguments: run it with these arguments instead.
+            answer: of a question: what the person says; of a pick: `{"agent": name}`; of what a guardrail did not pass:
+                None, or `{"content": ...}` to put something else in its place.
             by: who decides, for the record; the holder of the key by default.
             reason: for the record.
 
         Raises:
             ExecutionError: E0415 nothing waits; E0416 several do; E0408 it is decided; E0409 what would run is
-                not what was looked at; E0402 the execution has ended.
+                not what was looked at; E0421 *answer* does not fit the question; E0402 the execution has ended.
             ToolError: E0305 *arguments* do not fit the tool.
         """
-        self._session.call(self.approve_async(approval_id, arguments=arguments, by=by, reason=reason))
+        self._session.call(
+            self.approve_async(approval_id, arguments=arguments, answer=answer, by=by, reason=reason)
+        )
 
     def reject(self, reason: str = "", approval_id: str | None = None, *, by: str | None = None) -> None:
         """Refuse a call, or to answer; the agent is told *reason* and goes on. Raises as `approve`."""
