@@ -78,7 +78,6 @@ CODES: dict[str, tuple[str, int, str]] = {
     "E0420": ("too_deep", 400, "Agents call each other too deep"),
     "E0421": ("answer_invalid", 400, "The answer does not fit the question"),
     "E0422": ("guardrail", 500, "A guardrail stopped the execution"),
-    "E0423": ("replay_differs", 409, "The replay differs from what was recorded"),
     "E0424": ("budget", 402, "The budget is used up"),
     "E0425": ("no_plan", 500, "There is no plan that can be carried out"),
     "E0426": ("plan_failed", 500, "The plan failed"),
@@ -125,6 +124,7 @@ CODES: dict[str, tuple[str, int, str]] = {
     "E0806": ("memory_unreadable", 500, "The memory's data is damaged or of a newer version"),
     "E0807": ("memory_closed", 409, "The memory is closed"),
     "E0808": ("embedder_failed", 502, "The embedder gave no usable vector"),
+    "E0715": ("bad_recording", 400, "The file is not a recording that can be replayed"),
 }
 
 

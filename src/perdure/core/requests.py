@@ -76,6 +76,7 @@ def assemble(
         messages=shown(plan, transcript, tokens),
         tools=plan.tool_specs,
         settings=plan.settings,
+        earlier=transcript.earlier if plan.memory is None else 0,
         output_schema=output.schema if output else None,
         output_name=output.name if output else None,
     )
@@ -83,9 +84,8 @@ def assemble(
 
 def _judge_request(plan: Plan, judge: ev.JudgeRequested, execution_id: str, attempt: int) -> ModelRequest:
     """What a judging model is asked: the policy and the text, and nothing of the conversation."""
-    asked = (
-        plan.tools[judge.tool].guards if judge.tool else plan.guards
-    )  # one name, one guardrail, in one place
+    # A name is one guardrail's in one place: the agent and each of its tools may have one of this name.
+    asked = plan.tools[judge.tool].guards if judge.tool else plan.guards
     guard = next(g for g in asked if g.name == judge.guard)
     return ModelRequest(
         execution_id=execution_id,

@@ -51,6 +51,7 @@ class Transcript:
         entries: what a team was asked, and what its agents said, in order.
         given: what the execution was asked, as it stands now, without the context that was given beside it.
         before: how many of the messages are of the conversation that this one goes on from.
+        earlier: how many of the messages are of earlier executions of the session.
         inbox: messages that no model has been shown; `said_ids` are the ids of all that were ever said.
         passed_on: what was said while a child is open, by the child's step.
         condensing: the open requests for a summary, by step.
@@ -79,6 +80,7 @@ class Transcript:
         "children",
         "condensing",
         "cut",
+        "earlier",
         "entries",
         "functions",
         "given",
@@ -101,6 +103,7 @@ class Transcript:
     def __init__(self, history: Sequence[Message] = ()) -> None:
         self.messages: list[Message] = list(history)
         self.before = len(self.messages)
+        self.earlier = 0
         self.calls: dict[str, PendingCall] = {}
         self.functions: dict[str, PendingCall] = {}
         self.children: dict[str, ev.ChildRequested] = {}
@@ -108,7 +111,6 @@ class Transcript:
         self.condensing: dict[str, ev.CondenseRequested] = {}
         self.writing: dict[str, ev.ArgumentsRequested] = {}
         self.plan_run: PlanRun | None = None
-        self.given = _NO_MESSAGE
         self.inbox: list[ev.MessageReceived] = []
         self.said_ids: set[str] = set()
         self.model: str | None = None
@@ -166,9 +168,27 @@ class Transcript:
             return self.plan_run.outputs.get(place)
         return None if found is None else found.result
 
+    def copy(self) -> "Transcript":
+        """Another one, which can be folded further without this one."""
+        other = Transcript()
+        for name in Transcript.__slots__:
+            value = getattr(self, name)
+            setattr(other, name, value.copy() if isinstance(value, list | dict | set) else value)
+        other.passed_on = {step: list(said) for step, said in self.passed_on.items()}
+        return other
+
     def listed(self) -> list[dict[str, str]]:
-        """The conversation as JSON for functions."""
-        return [{"role": m.role, "text": m.text} for m in self.messages]
+        """The conversation as JSON for functions, with what the next model call will be shown besides."""
+        results, after = self._next()
+        unseen = [said.message for said in self.inbox]
+        coming = [*([results] if results else []), *([after] if after else []), *unseen]
+        return [{"role": m.role, "text": told_text(m)} for m in (*self.messages, *coming)]
+
+    def _next(self) -> tuple[Message | None, Message | None]:
+        """What the next model call is shown in addition: the results of the calls, and a word of the machine's."""
+        steps = sorted(self._results, key=self._index.__getitem__)
+        results = Message("tool", tuple(self._results[s] for s in steps)) if steps else None
+        return results, self._after
 
     def _completed(self, event: ev.ModelCompleted, _at_ms: int) -> None:
         if self.judges.pop(event.step, None) is not None or self.writing.pop(event.step, None) is not None:
@@ -191,13 +211,13 @@ class Transcript:
     def _next_turn(self, event: ev.ModelRequested, _at_ms: int) -> None:
         if event.attempt == 1:
             self.replaced.clear()
+        results, after = self._next()
         unseen, self.inbox = self.inbox, []
-        if self._results:
-            steps = sorted(self._results, key=self._index.__getitem__)
-            self.messages.append(Message("tool", tuple(self._results[s] for s in steps)))
+        if results is not None:
+            self.messages.append(results)
             self._results = {}
-        if self._after is not None:
-            self.messages.append(self._after)
+        if after is not None:
+            self.messages.append(after)
             self._after = None
         self.messages += [said.message for said in unseen]
 
@@ -423,6 +443,12 @@ def with_text(message: Message, text: str) -> Message:
     """A message with another text; what is no text of it stays."""
     others = tuple(part for part in message.parts if not isinstance(part, TextPart))
     return Message(message.role, (TextPart(text), *others))
+
+
+def told_text(message: Message) -> str:
+    """A message as functions are told it: its text, and the results that it has."""
+    results = (p for p in message.parts if isinstance(p, ToolResultPart))
+    return "\n".join(filter(None, (message.text, *(f"{p.tool}: {text_of(p.result)}" for p in results))))
 
 
 def error_result(error: ev.ErrorInfo) -> dict[str, Any]:

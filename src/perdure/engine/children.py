@@ -225,11 +225,22 @@ class Children:
         self._spawn(self._look(parent_id, step, child_id))
 
     async def _look(self, parent_id: str, step: str, child_id: str) -> None:
-        row = await self._journal.load(child_id)
-        if row is None:  # it was never begun: the parent's state asks for it again
-            self._residency.deliver(parent_id, inp.Recover("the server was restarted"))
-        else:
-            await self._take_up(row, parent_id, step)
+        while True:
+            try:
+                row = await self._journal.load(child_id)
+                if row is not None:
+                    await self._take_up(row, parent_id, step)
+                    return
+                # It was never begun. Its parent may be in memory already, for another reason: it is asked for here.
+                parent = await self._residency.get(parent_id)
+            except JournalError as error:
+                if error.code not in STORAGE_DOWN:
+                    raise
+                await asyncio.sleep(_RETRY_S)
+            else:
+                if parent.state.phase == "active":
+                    self.start(parent, StartChild(step, child_id))
+                return
 
     async def _take_up(self, row: StoredExecution, parent_id: str, step: str) -> None:
         if row.status not in TERMINAL_STATUSES:
@@ -249,6 +260,7 @@ class Children:
         task = asyncio.get_running_loop().create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # one that is cancelled before it begins never runs it
         return task
 
     async def _guarded(self, work: Coroutine[None, None, None]) -> None:

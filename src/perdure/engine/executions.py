@@ -1,6 +1,7 @@
 """The verbs on executions. Implements the port `Executions`; every answer is given after the commit (E2)."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -14,16 +15,17 @@ from perdure.core.machines.draft import Applied
 from perdure.core.machines.turn_state import TurnState, decode_state
 from perdure.core.messages import Message
 from perdure.core.plan import Plan
+from perdure.engine.approvals import ApprovalVerbs
 from perdure.engine.driver import Driver, settle
 from perdure.engine.journal.failures import not_storable
 from perdure.engine.ports import (
     TERMINAL_STATUSES,
     ApprovalRow,
-    Decision,
     ExecutionFilter,
     ExecutionView,
     Journal,
     NewExecution,
+    PendingWait,
     Started,
     StartRequest,
     Status,
@@ -40,9 +42,10 @@ from perdure.engine.views import view, with_outcome
 
 _TITLE_LENGTH = 120
 _NO_WORKER: Status = "waiting:worker"
+_MOST_BELOW = 200  # executions below one whose waits are looked at; a team with more is told of in part
 
 
-class ExecutionVerbs:
+class ExecutionVerbs(ApprovalVerbs):
     """Start, look at, stop, and decide about executions."""
 
     def __init__(
@@ -56,9 +59,8 @@ class ExecutionVerbs:
         clock: Clock,
     ) -> None:
         self._sessions = sessions
-        self._journal = journal
+        super().__init__(journal, residency)
         self._driver = driver
-        self._residency = residency
         self._streams = streams
         self._tasks = tasks
         self._clock = clock
@@ -71,6 +73,7 @@ class ExecutionVerbs:
         plan = await self._residency.keep_plan(request.plan_hash, request.plan)
         for member_hash, member in request.members.items():
             await self._residency.keep_plan(member_hash, member)
+        _check_session(request.session_id)
         now = self._clock.now_ms()
         execution_id = ids.execution_id(now, self._clock.random_bytes(10))
         request_hash = _request_hash(request)
@@ -120,6 +123,7 @@ class ExecutionVerbs:
         )
         seen = [] if after else await self._residency.history_of(history, plan.agent, plan.include_contents)
         resident = self._residency.admit(new, plan, seen)
+        resident.transcript.earlier = len(seen)
         _, answer = await settle(lambda done: self._driver.post(resident, begin, done))
         return answer
 
@@ -127,6 +131,28 @@ class ExecutionVerbs:
 
     async def get(self, execution_id: str) -> ExecutionView:
         """See `ports.Executions.get`."""
+        seen = await self._one(execution_id)
+        if seen is None:
+            raise not_found(execution_id)
+        return await self._with_waits_below(seen)
+
+    async def _with_waits_below(self, top: ExecutionView) -> ExecutionView:
+        """The view with what its children wait for, and theirs; each child's status beside its own wait."""
+        found: list[PendingWait] = []
+        ahead = deque(top.waits)
+        looked = 0
+        while ahead:
+            wait = ahead.popleft()
+            if wait.child_id is not None and looked < _MOST_BELOW:
+                looked += 1
+                child = await self._one(wait.child_id)  # None: asked for, and not begun yet
+                if child is not None:
+                    wait = msgspec.structs.replace(wait, child_status=child.status)
+                    ahead.extendleft(reversed(child.waits))
+            found.append(wait)
+        return msgspec.structs.replace(top, waits=tuple(found))
+
+    async def _one(self, execution_id: str) -> ExecutionView | None:
         resident = self._residency.residents.get(execution_id)
         if resident is not None and resident.seq and not resident.state.over:
             return view(
@@ -134,7 +160,7 @@ class ExecutionVerbs:
             )
         row = await self._journal.load(execution_id)
         if row is None:
-            raise not_found(execution_id)
+            return None
         if row.status in TERMINAL_STATUSES:
             last = await self._journal.events(execution_id, row.last_seq - 1, 1)
             return with_outcome(view(row, decode_state(row.state), {}), last[-1].event)
@@ -247,50 +273,6 @@ class ExecutionVerbs:
         """See `ports.Executions.stop`."""
         return await self._do(execution_id, inp.StopSoon(by, reason))
 
-    # Approvals -----------------------------------------------------------------------------------------
-
-    async def decide(self, approval_id: str, decision: Decision) -> ApprovalRow:
-        """See `ports.Executions.decide`."""
-        row = await self.approval(approval_id)
-        if row.decision is not None:
-            raise _decided(row)
-        item = inp.Decide(
-            approval_id=approval_id,
-            decision=decision.decision,
-            by=decision.by,
-            channel=decision.channel,
-            asked=row.arguments,
-            effect_hash=decision.effect_hash,
-            reason=decision.reason,
-            arguments=decision.arguments,
-            answer=decision.answer,
-        )
-        try:
-            await self._residency.settle(row.execution_id, item)
-        except ExecutionError as error:
-            if error.code in ("E0408", "E0402"):
-                raise _decided(await self.approval(approval_id)) from error
-            raise
-        return await self.approval(approval_id)
-
-    async def approvals(
-        self, execution_id: str | None, *, pending: bool, tree: bool = False
-    ) -> list[ApprovalRow]:
-        """See `ports.Executions.approvals`."""
-        return await self._journal.approvals(execution_id=execution_id, pending=pending, tree=tree)
-
-    async def approval(self, approval_id: str) -> ApprovalRow:
-        """See `ports.Executions.approval`."""
-        row = await self._journal.approval(approval_id)
-        if row is None:
-            raise ExecutionError(
-                "E0407",
-                "No approval has this id",
-                where=f"approval {approval_id}",
-                fix="`perdure ls --status waiting:approval` lists the executions that wait for a person.",
-            )
-        return row
-
 
 def _request_hash(request: StartRequest) -> str:
     try:
@@ -299,22 +281,15 @@ def _request_hash(request: StartRequest) -> str:
         raise not_storable(error, "(new)") from error
 
 
+def _check_session(session_id: str | None) -> None:
+    try:
+        (session_id or "").encode()
+    except UnicodeEncodeError as error:
+        raise not_storable(error, "(new)") from error
+
+
 def _title(message: Message) -> str:
     return " ".join(message.text.split())[:_TITLE_LENGTH]
-
-
-def _decided(row: ApprovalRow) -> ExecutionError:
-    who = f" by {row.decided_by}" if row.decided_by else ""
-    what = "is void: the execution has ended" if row.decision == "void" else f"was {row.decision}{who}"
-    return ExecutionError(
-        "E0408",
-        f"The approval {what}",
-        where=f"approval {row.approval_id}, execution {row.execution_id}",
-        fix="One decision is made per call; nothing was changed.",
-        decision=row.decision,
-        decided_by=row.decided_by,
-        decided_at_ms=row.decided_at_ms,
-    )
 
 
 def _key_conflict(existing: StoredExecution) -> ExecutionError:

@@ -129,7 +129,8 @@ class Residency:
         if ref is None or include == "none":
             return []
         source = self.residents.get(ref.execution_id)
-        if source is None or source.lost:
+        # One that has ended is not replayed when somebody asks for it: its conversation is not in memory then.
+        if source is None or source.lost or source.state.over:
             row = await self._journal.load(ref.execution_id)
             if row is None:
                 raise not_found(ref.execution_id)
@@ -234,6 +235,8 @@ class Residency:
             plan = resident.plan
             before = await self.history_of(started.history, plan.agent, plan.include_contents)
             resident.transcript.go_on_from(before)
+            if started.history.kind == "session":
+                resident.transcript.earlier = len(before)
             resident.joined = bool(before)
         for record in records:
             if record.seq > row.last_seq:

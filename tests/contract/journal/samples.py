@@ -7,6 +7,7 @@ from typing import Any
 from perdure.core.definition import OutputDefinition, RetryPolicy
 from perdure.core.errors import JournalError
 from perdure.core.events import (
+    AnswerProposed,
     AnyEvent,
     ApprovalDecided,
     ApprovalRequested,
@@ -18,9 +19,12 @@ from perdure.core.events import (
     ExecutionStarted,
     FunctionRequested,
     HistoryRef,
+    JudgeRequested,
+    MessageReceived,
     ModelCompleted,
     ModelRequested,
     PlanAccepted,
+    Replaced,
     ToolCompleted,
     ToolFailed,
     ToolRequested,
@@ -186,6 +190,10 @@ def every_body_event(body_text: str) -> tuple[AnyEvent, ...]:
             history=HistoryRef("x1", "team", 3),
         ),
         ChildCompleted(step="c1", output={"text": body_text}, usage=Usage(3, 4)),
+        JudgeRequested(step="t1.out.s0", guard="polite", content={"judged": body_text}),
+        AnswerProposed(subject="t1.out", output={"proposed": body_text}),
+        Replaced(subject="t1.out", value={"instead": body_text}, by="@after_agent"),
+        MessageReceived(id="m1", message=user(f"Said: {body_text}"), by="ann"),
         PlanAccepted(StepPlan((PlanStep("a", (Operation("refund", {"note": body_text}),)),)), "definition"),
         ArgumentsRequested("o1.g0", "refund", "Write.", context=[body_text]),
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from perdure.core import inputs as inp
 from perdure.core.machines.backoff import MOST_LOST
+from tests.unit.core.budget_scenarios import BUDGET_SCENARIOS, set_aside_budgets
 from tests.unit.core.inbox_scenarios import INBOX_SCENARIOS, set_aside_inboxes
 from tests.unit.core.joint_scenarios import JOINT_SCENARIOS, set_aside_joints
 from tests.unit.core.plan_scenarios import PLAN_SCENARIOS, set_aside_plans
@@ -304,6 +305,7 @@ SCENARIOS: dict[str, Callable[[], Play]] = {
         *TEAM_SCENARIOS,
         *JOINT_SCENARIOS,
         *INBOX_SCENARIOS,
+        *BUDGET_SCENARIOS,
         *PLAN_SCENARIOS.values(),
     )
 }
@@ -311,10 +313,11 @@ SCENARIOS: dict[str, Callable[[], Play]] = {
 
 def all_plays() -> list[Play]:
     """Every scenario, played."""
-    return [made() for made in SCENARIOS.values()] + [
-        *ends_set_aside(),
+    set_aside = (
         *set_aside_teams(),
         *set_aside_joints(),
         *set_aside_inboxes(),
+        *set_aside_budgets(),
         *set_aside_plans(),
-    ]
+    )
+    return [*(made() for made in SCENARIOS.values()), *ends_set_aside(), *set_aside]

@@ -66,9 +66,9 @@ def test_no_text_holds_the_counter_up(piece: str):
     text = piece * (1_000_000 // len(piece.encode()))
     count = token_counter(NEW)
     count("")
-    start = time.perf_counter()
+    start = time.process_time()
     assert count(text) > 0
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 HIDDEN = """

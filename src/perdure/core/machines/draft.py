@@ -67,6 +67,13 @@ class Draft:
         """The last event of a kind that this input has brought."""
         return next((event for event in reversed(self.events) if isinstance(event, kind)), None)
 
+    def transcript(self) -> Transcript:
+        """The conversation with what this input has brought. It is a copy: take it where it is needed."""
+        found = self.scope.transcript.copy()
+        for event in self.events:
+            found.fold(event, self.now_ms)
+        return found
+
     def child(self, step: str) -> ev.ChildRequested | None:
         """The request of a child whose end may have been recorded by this input."""
         return self.scope.transcript.children.get(step)

@@ -83,9 +83,8 @@ def passed(draft: Draft, subject: str) -> None:
 
 
 def ended(draft: Draft, step: str) -> None:
-    """A call has its result: what judges results is asked."""
-    if passage.has_stages(draft, f"{step}.r"):
-        passage.enter(draft, f"{step}.r")
+    """A call has its result: what judges results is asked, if anything does."""
+    passage.enter(draft, f"{step}.r")
 
 
 def _refusal(draft: Draft, tool: ToolPlan | None, call: ToolCallPart) -> ev.ErrorInfo | None:

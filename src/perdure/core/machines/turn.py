@@ -215,14 +215,21 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
         else:
             generated.written(draft, item)
         advance(draft)
-    else:
+    elif "after_model" in draft.scope.plan.hooks:
         passage.enter(draft, f"t{draft.state.turn}.a")
+    else:
+        _go_on_from(draft, draft.events[-1], reply.message.text)
 
 
 def _after_model(draft: Draft, subject: str) -> None:
     """What a model's answer asks for: calls, another turn, or the end."""
     reply = joints.answer_of(draft) or draft.scope.transcript.last_reply
-    if reply is None:
+    if reply is not None:
+        _go_on_from(draft, reply, joints.content(draft, subject))
+
+
+def _go_on_from(draft: Draft, reply: ev.Event, text: str) -> None:
+    if not isinstance(reply, ev.ModelCompleted):
         return
     if reply.message.tool_calls:
         tool_calls.accept_all(draft, reply.message)
@@ -230,7 +237,7 @@ def _after_model(draft: Draft, subject: str) -> None:
     elif reply.finish_reason == "length":
         advance(draft)
     else:
-        _answer(draft, reply.step, reply.finish_reason, joints.content(draft, subject))
+        _answer(draft, reply.step, reply.finish_reason, text)
 
 
 def _answer(draft: Draft, step: str, finish_reason: str, text: str) -> None:
@@ -426,7 +433,6 @@ def _child_ended(draft: Draft, item: inp.ChildEnded) -> None:
     if asked.call_id is not None:
         if failed is None:
             tool_calls.ended(draft, item.step)
-        answers.passes_on(draft, asked)
     elif failed is not None:
         MACHINES[draft.state.team.strategy].child_failed(draft, failed)
     advance(draft)
@@ -450,12 +456,17 @@ def _go_on(draft: Draft, _subject: str) -> None:
     advance(draft)
 
 
+def _after_result(draft: Draft, subject: str) -> None:
+    answers.passes_on(draft, subject)
+    advance(draft)
+
+
 _WAYS: Ways = {
     "in": _go_on,
     "b": _go_on,
     "a": _after_model,
     "i": tool_calls.passed,
-    "r": _go_on,
+    "r": _after_result,
     "out": answers.take,
 }
 _DECIDE: dict[type[inp.Input], Callable[[Draft, Any], None]] = {
