@@ -12,6 +12,7 @@ its name is open (a guardrail may still look at the result). So no cursor is sto
 and the open steps.
 """
 
+import functools
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple, Self
@@ -19,7 +20,16 @@ from typing import Any, NamedTuple, Self
 from perdure.core import events as ev
 from perdure.core.expressions import default_holds, holds
 from perdure.core.history import shortened, text_of
-from perdure.core.plan_steps import Operation, PlanCheck, StepPlan, ready, resolve, step_result
+from perdure.core.plan_steps import (
+    Operation,
+    PlanCheck,
+    StepPlan,
+    parts,
+    ready,
+    references,
+    resolve,
+    step_result,
+)
 
 _OPERATION = re.compile(r"(o(?:[1-9]\d*|[vyn]))\.([cg])(\d+)(?:\.|$)", re.ASCII)
 _RESULT = ".r"
@@ -41,6 +51,7 @@ class Place(NamedTuple):
         return f"{self.group}.g{self.number}" + (f".{tries}" if tries > 1 else "")
 
 
+@functools.lru_cache(maxsize=65_536)
 def place_of(step: str) -> Place | None:
     """The operation that a step is of, or a part of; None: it is no operation's."""
     found = _OPERATION.match(step)
@@ -63,9 +74,10 @@ class PlanRun:
         failure: the record that the plan has failed.
         questions: the steps in which a person was asked something.
         inbox: what was said to the execution and no operation has taken.
+        left: how many operations of each step of the plan have no result.
     """
 
-    __slots__ = ("errors", "failure", "inbox", "outputs", "plan", "questions", "rejected", "written")
+    __slots__ = ("errors", "failure", "inbox", "left", "outputs", "plan", "questions", "rejected", "written")
 
     def __init__(self) -> None:
         self.plan: StepPlan | None = None
@@ -76,16 +88,15 @@ class PlanRun:
         self.failure: ev.PlanFailed | None = None
         self.questions: frozenset[str] = frozenset()
         self.inbox: tuple[ev.MessageReceived, ...] = ()
+        self.left: dict[str, int] = {}
 
-    def after(self, events: Iterable[ev.Event]) -> Self:
-        """A copy that has taken in *events* too."""
-        copy = type(self)()
-        copy.plan, copy.rejected, copy.failure = self.plan, self.rejected, self.failure
-        copy.outputs, copy.errors, copy.written = dict(self.outputs), dict(self.errors), dict(self.written)
-        copy.questions, copy.inbox = self.questions, self.inbox
-        for event in events:
-            copy.fold(event)
-        return copy
+    def copy(self) -> Self:
+        """A copy that may go on by itself."""
+        other = type(self)()
+        other.plan, other.rejected, other.failure = self.plan, self.rejected, self.failure
+        other.outputs, other.errors, other.written = dict(self.outputs), dict(self.errors), dict(self.written)
+        other.questions, other.inbox, other.left = self.questions, self.inbox, dict(self.left)
+        return other
 
     # Taking in -----------------------------------------------------------------------------------------
 
@@ -97,6 +108,7 @@ class PlanRun:
 
     def _accepted(self, event: ev.PlanAccepted) -> None:
         self.plan = event.plan
+        self.left = {f"o{n}": len(step.operations) for n, step in enumerate(event.plan.steps, start=1)}
 
     def _rejected(self, _event: ev.PlanRejected) -> None:
         self.rejected += 1
@@ -104,17 +116,25 @@ class PlanRun:
     def _failed(self, event: ev.PlanFailed) -> None:
         self.failure = event
         for place in open_places(event.stopped):
-            self.outputs.pop(place, None)  # a guardrail had not let it pass yet
+            self._drop(place)  # a guardrail had not let it pass yet
 
     def _settle(self, step: str, value: Any) -> None:
         place = place_of(step)
         if place is not None and place.call == step:
+            if place not in self.outputs and place.group in self.left:
+                self.left[place.group] -= 1
             self.outputs[place] = value
+
+    def _drop(self, place: Place) -> None:
+        if place in self.outputs:
+            del self.outputs[place]
+            if place.group in self.left:
+                self.left[place.group] += 1
 
     def _fail(self, step: str, why: str) -> None:
         place = place_of(step)
         if place is not None and place.call == step:
-            self.outputs.pop(place, None)
+            self._drop(place)
             self.errors[place] = why
 
     def _completed(self, event: ev.ToolCompleted) -> None:
@@ -211,30 +231,45 @@ class PlanRun:
 
     def done_steps(self, open_: Collection[Place]) -> list[int]:
         """The plan's steps that have their results, by index."""
+        busy = {place.group for place in open_}
         return [
             index
-            for index, step in enumerate(self._plan.steps)
-            if all(self._is_done(Place(f"o{index + 1}", n), open_) for n in range(len(step.operations)))
+            for index in range(len(self._plan.steps))
+            if not self.left[f"o{index + 1}"] and f"o{index + 1}" not in busy
         ]
 
-    def results(self, open_: Collection[Place]) -> dict[str, Any]:
-        """The results of the steps that are done, by id."""
-        steps = self._plan.steps
-        return {
-            steps[index].id: step_result(
-                steps[index],
-                [self.outputs[Place(f"o{index + 1}", n)] for n in range(len(steps[index].operations))],
-            )
-            for index in self.done_steps(open_)
-        }
+    def _result(self, index: int) -> Any:
+        step = self._plan.steps[index]
+        outputs = [self.outputs[Place(f"o{index + 1}", n)] for n in range(len(step.operations))]
+        return step_result(step, outputs)
 
-    def arguments(self, place: Place, open_: Collection[Place]) -> Any:
+    def results(self) -> dict[str, Any]:
+        """The results of the steps that are done when nothing is open, by id."""
+        return {self._plan.steps[index].id: self._result(index) for index in self.done_steps(())}
+
+    def resolved(self, value: Any) -> Any:
+        """A JSON value with its references resolved; what an operation refers to was done before it began.
+
+        Raises:
+            ToolError: E0305 a reference leads nowhere.
+        """
+        names = {parts(reference)[0] for _, reference in references(value)}
+        if not names:
+            return value
+        found = {
+            step.id: self._result(index)
+            for index, step in enumerate(self._plan.steps)
+            if step.id in names and not self.left[f"o{index + 1}"]
+        }
+        return resolve(value, found)
+
+    def arguments(self, place: Place) -> Any:
         """The arguments of an operation, its references resolved.
 
         Raises:
             ToolError: E0305 a reference leads nowhere.
         """
-        return resolve(self.operation(place).args, self.results(open_))
+        return self.resolved(self.operation(place).args)
 
     def fault(self, open_: Collection[Place]) -> tuple[Place, str] | None:
         """The first operation that has failed, or a validation that does not hold, and why."""
@@ -269,14 +304,15 @@ class PlanRun:
         return self._in_order("on", len(self.plan.on_failure) if self.plan else 0, open_)
 
     def _of_steps(self, done: Collection[int], open_: Collection[Place]) -> list[Place]:
+        busy = {place.group for place in open_}
         found: list[Place] = []
         for index in ready(self._plan, done):
             step, group = self._plan.steps[index], f"o{index + 1}"
-            if step.parallel:
-                places = [Place(group, n) for n in range(len(step.operations))]
-                found += [place for place in places if not self._has_begun(place, open_)]
-            else:
-                found += self._in_order(group, len(step.operations), open_)
+            count = len(step.operations)
+            if not step.parallel:
+                found += self._in_order(group, count, open_)
+            elif group not in busy and self.left[group] == count:  # they all begin at once
+                found += [place for n in range(count) if not self._has_begun(place := Place(group, n), open_)]
         return found
 
     def _in_order(self, group: str, count: int, open_: Collection[Place]) -> list[Place]:
@@ -288,14 +324,14 @@ class PlanRun:
                 return [place]
         return []
 
-    def told(self, open_: Collection[Place]) -> str:
+    def told(self) -> str:
         """What the steps gave, as a text: in full what no other step is made of, the rest cut off where it is long."""
         if self.plan is None:
             return ""
         used = {name for step in self.plan.steps for name in step.depends_on}
         return "\n\n".join(
             f"[{name}]: {shortened(result) if name in used else text_of(result)}"
-            for name, result in self.results(open_).items()
+            for name, result in self.results().items()
         )
 
 

@@ -275,7 +275,7 @@ class Transcript:
         if event.by == "synthesis":
             text = f"{SUM_UP}\n\n{conversation_text(self.entries[1:])}"
             if self.plan_run is not None:
-                text = f"{SUM_UP_PLAN}\n\n{self.plan_run.told(())}"
+                text = f"{SUM_UP_PLAN}\n\n{self.plan_run.told()}"
             self.messages.append(user(text))
 
     def _output_rejected(self, event: ev.OutputRejected, _at_ms: int) -> None:

@@ -11,17 +11,16 @@ from perdure.core.effects import CallModel
 from perdure.core.errors import ToolError
 from perdure.core.machines import operations, tool_calls
 from perdure.core.machines.draft import Draft
-from perdure.core.plan_run import Place, open_places, place_of
-from perdure.core.plan_steps import Generate, resolve
+from perdure.core.plan_run import Place, place_of
+from perdure.core.plan_steps import Generate
 
 MOST_TRIES = 4  # it is asked again three times
 
 
 def begin(draft: Draft, place: Place, tool: str, generate: Generate) -> None:
     """Ask the team's model for the arguments of an operation."""
-    results = operations.run_of(draft).results(open_places(draft.state.steps))
     try:
-        context = resolve(generate.context, results)
+        context = operations.run_of(draft).resolved(generate.context)
     except ToolError as error:
         operations.refuse_with(draft, place, error)
         return

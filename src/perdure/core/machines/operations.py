@@ -11,14 +11,18 @@ from perdure.core import events as ev
 from perdure.core.errors import ToolError
 from perdure.core.machines.draft import Draft
 from perdure.core.messages import ToolCallPart
-from perdure.core.plan_run import Place, PlanRun, open_places, place_of
+from perdure.core.plan_run import Place, PlanRun, place_of
 from perdure.core.plan_steps import Operation
 from perdure.core.validation import parse_answer
 
 
 def run_of(draft: Draft) -> PlanRun:
     """How far the plan has come, with what this input has brought."""
-    return (draft.scope.transcript.plan_run or PlanRun()).after(draft.events)
+    run, seen = draft.plan_run or ((draft.scope.transcript.plan_run or PlanRun()).copy(), 0)
+    for event in draft.events[seen:]:
+        run.fold(event)
+    draft.plan_run = run, len(draft.events)
+    return run
 
 
 def call_of(draft: Draft, place: Place) -> ToolCallPart:
@@ -32,7 +36,7 @@ def call_of(draft: Draft, place: Place) -> ToolCallPart:
     if isinstance(operation, Operation) and operation.generate is not None:
         arguments: Any = parse_answer(run.written.get(place, ""))[0]
     else:
-        arguments = run.arguments(place, open_places(draft.state.steps))
+        arguments = run.arguments(place)
     if isinstance(arguments, dict):
         return ToolCallPart(place.call, operation.tool, arguments)
     return ToolCallPart(place.call, operation.tool, None, f"They are {arguments!r:.200}")

@@ -136,7 +136,7 @@ def _execute(draft: Draft) -> None:
             return
         for place in following:
             _start(draft, place)
-            if draft.event_of(ev.ToolRefused) is not None:
+            if operations.run_of(draft).errors:
                 break  # nothing more is begun that would be stopped at once
 
 
@@ -159,13 +159,13 @@ def _finish(draft: Draft, run: PlanRun) -> None:
     if talk.team_of(draft).synthesize:
         draft.record(ev.AgentChosen(draft.scope.plan.agent, "synthesis"))
     else:
-        talk.finish(draft, run.results(())[run.plan.steps[-1].id])
+        talk.finish(draft, run.results()[run.plan.steps[-1].id])
 
 
 def _stop(draft: Draft) -> None:
     """End with what there is, because somebody asked for it: the result of the last step that is done."""
     run = operations.run_of(draft)
-    results = list(run.results(()).values()) if run.plan is not None else []
+    results = list(run.results().values()) if run.plan is not None else []
     answers.complete(draft, results[-1] if results else "", "stopped", "somebody asked for the end")
 
 
@@ -202,7 +202,7 @@ def _fall_back(draft: Draft, run: PlanRun) -> None:
 def _told_of(run: PlanRun) -> list[str]:
     """What a fallback must know: what was tried, what came of it, what went wrong."""
     plan = "" if run.plan is None else msgspec.json.encode(run.plan).decode()
-    gave = run.told(())
+    gave = run.told()
     listed = "\n".join(f"- {error}" for error in _errors(run))
     return [
         "This was tried before, and failed.",
