@@ -10,6 +10,7 @@ from pathlib import Path
 
 from perdure.core.events import Event
 from perdure.core.machines.backoff import LOST_WITHOUT_WAIT, MOST_LOST, retake_at
+from perdure.core.machines.teams.tables import TABLES
 from perdure.core.machines.turn_state import PHASES, STEPS
 
 PAGE = Path(__file__).with_name("machines.md")
@@ -28,8 +29,9 @@ a fault of the engine and raises E0414.
 
 ## The turn machine
 
-One agent's loop: model call, its tool calls in parallel, results back, until the answer. Source:
-`src/perdure/core/machines/turn_state.py` (tables), `turn.py` and `tool_calls.py` (decisions).
+One agent's loop: model call, its tool calls in parallel, results back, until the answer. Every execution has this
+machine, a team's too. Source: `src/perdure/core/machines/turn_state.py` (tables), `turn.py` and the modules beside it
+(decisions).
 """
 
 PHASES_TEXT = """\
@@ -44,8 +46,34 @@ STEPS_TEXT = """\
 
 A model step is `asking`, or `retrying`: it waits to be asked again. A tool step waits for a person (`approval`) or
 for a worker (`ready`, not before its time when it has one), or is `leased` to one. A step that is not open has not
-begun, or is settled; the machine gives each step one name and never uses it again.
+begun, or is settled; the machine gives each step one name and never uses it again. The step of a function (a router, a
+gate, a guardrail) has the statuses of a tool step, that of a judging model those of a model step. A `child` is another
+agent's execution; a `message` and a `session` wait for somebody to say something and for another execution.
 """
+
+TEAMS_TEXT = """\
+## The team machines
+
+A team that drives its agents has a machine of its own beside the turn machine. It is asked when no step is open, and
+says what comes next: who goes on, a child execution, a function, a question to a person, or the end. Source:
+`src/perdure/core/machines/teams/tables.py` (tables), one module for each strategy beside it (decisions).
+
+The tables hold the events that move a team; all others leave it as it is. From any phase `agent_chosen` by `synthesis`
+leads to the phase `synthesis`: there the team's own model sums up, as an agent like any other. The handoff strategy has
+no table, because its agents are tools of the first one; random has the table of round_robin.
+"""
+
+PHASE_WORDS = (
+    ("ready", "nothing is open: the machine decides what comes next"),
+    ("choosing", "a router, a person or a function decides who goes on"),
+    ("chosen", "it is known who goes on"),
+    ("running", "child executions are open"),
+    ("ended", "a stage's child has ended: its gate comes next"),
+    ("gating", "a function decides whether the next stage begins"),
+    ("asking", "a stop condition that is a function is asked"),
+    ("asked", "it has said no"),
+    ("synthesis", "the team's own model sums up"),
+)
 
 LOSSES_TEXT = f"""\
 ### Lost attempts
@@ -127,9 +155,29 @@ def _steps() -> str:
     )
 
 
+def _teams() -> str:
+    parts = [TEAMS_TEXT.strip(), _table(("phase", "what it means"), ((f"`{p}`", w) for p, w in PHASE_WORDS))]
+    shown: list[object] = []
+    for strategy, table in TABLES.items():
+        if table in shown:
+            continue
+        shown.append(table)
+        changes: dict[tuple[str, str], list[str]] = {}
+        for (before, kind), after in table.items():
+            changes.setdefault((before, after), []).append(_name(kind))
+        arrows = [("[*]", "ready", "execution_started")]
+        arrows += [(before, after, ", ".join(kinds)) for (before, after), kinds in changes.items()]
+        rows = [
+            (f"`{before}`", ", ".join(f"`{k}`" for k in kinds), f"`{after}`")
+            for (before, after), kinds in changes.items()
+        ]
+        parts += [f"### {strategy}", _diagram(arrows), _table(("phase", "event", "next phase"), rows)]
+    return "\n\n".join(parts)
+
+
 def page() -> str:
     """The whole page."""
-    return f"{HEAD.strip()}\n\n{_phases()}\n\n{_steps()}\n\n{LOSSES_TEXT}"
+    return f"{HEAD.strip()}\n\n{_phases()}\n\n{_steps()}\n\n{LOSSES_TEXT.strip()}\n\n{_teams()}\n"
 
 
 def main(arguments: list[str]) -> int:

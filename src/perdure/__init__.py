@@ -86,7 +86,21 @@ if TYPE_CHECKING:
     from perdure.core.errors import JournalError as JournalError
     from perdure.core.errors import ModelError as ModelError
     from perdure.core.errors import PerdureError as PerdureError
+    from perdure.core.errors import SemanticMemoryError as SemanticMemoryError
     from perdure.core.errors import ToolError as ToolError
+    from perdure.memory.embedders import WordLlamaEmbedder as WordLlamaEmbedder
+    from perdure.memory.entries import NewMemory as NewMemory
+    from perdure.memory.filters import MemoryFilter as MemoryFilter
+    from perdure.memory.memory import SemanticMemory as SemanticMemory
+    from perdure.memory.ports import Embedder as Embedder
+    from perdure.memory.ports import MemoryEntry as MemoryEntry
+    from perdure.memory.ports import MemoryStore as MemoryStore
+    from perdure.memory.semantic import AsyncSemanticMemory as AsyncSemanticMemory
+    from perdure.memory.stores.chroma import ChromaStore as ChromaStore
+    from perdure.memory.stores.in_process import InProcessStore as InProcessStore
+    from perdure.memory.stores.pgvector import PgVectorStore as PgVectorStore
+    from perdure.memory.stores.qdrant import QdrantStore as QdrantStore
+    from perdure.memory.stores.sqlite_vec import SqliteVecStore as SqliteVecStore
 
     __version__: str
 
@@ -100,13 +114,16 @@ __all__ = [
     "AgentStatus",
     "AgentStream",
     "ApiError",
+    "AsyncSemanticMemory",
     "Budget",
     "CallbackHandler",
+    "ChromaStore",
     "ClientError",
     "Context",
     "ConversationMemory",
     "DefinitionError",
     "Deployment",
+    "Embedder",
     "EventType",
     "ExecutionError",
     "FinishReason",
@@ -114,22 +131,32 @@ __all__ = [
     "Guardrail",
     "GuardrailResult",
     "HandoffCondition",
+    "InProcessStore",
     "JournalError",
     "LLMGuardrail",
     "MaxMessageTermination",
+    "MemoryEntry",
+    "MemoryFilter",
+    "MemoryStore",
     "ModelError",
+    "NewMemory",
     "OnCondition",
     "OnFail",
     "OnTextMention",
     "OnToolResult",
     "Op",
     "PerdureError",
+    "PgVectorStore",
     "Plan",
     "Position",
     "PrefillToolCall",
     "PromptTemplate",
+    "QdrantStore",
     "Ref",
     "RegexGuardrail",
+    "SemanticMemory",
+    "SemanticMemoryError",
+    "SqliteVecStore",
     "Status",
     "Step",
     "StopMessageTermination",
@@ -143,6 +170,7 @@ __all__ = [
     "ToolDef",
     "ToolError",
     "Validation",
+    "WordLlamaEmbedder",
     "agent",
     "agent_tool",
     "configure",
@@ -219,8 +247,23 @@ _DOORS: dict[str, tuple[str, ...]] = {
     "perdure.client.stream": ("AgentStream",),
     "perdure.core.errors": (
         *("ApiError", "ClientError", "DefinitionError", "ExecutionError", "JournalError"),
-        *("ModelError", "PerdureError", "ToolError"),
+        *("ModelError", "PerdureError", "SemanticMemoryError", "ToolError"),
     ),
+    "perdure.memory.embedders": ("WordLlamaEmbedder",),
+    "perdure.memory.entries": ("NewMemory",),
+    "perdure.memory.filters": ("MemoryFilter",),
+    "perdure.memory.memory": ("SemanticMemory",),
+    "perdure.memory.ports": (
+        "Embedder",
+        "MemoryEntry",
+        "MemoryStore",
+    ),
+    "perdure.memory.semantic": ("AsyncSemanticMemory",),
+    "perdure.memory.stores.chroma": ("ChromaStore",),
+    "perdure.memory.stores.in_process": ("InProcessStore",),
+    "perdure.memory.stores.pgvector": ("PgVectorStore",),
+    "perdure.memory.stores.qdrant": ("QdrantStore",),
+    "perdure.memory.stores.sqlite_vec": ("SqliteVecStore",),
 }
 _HOMES = {name: module for module, names in _DOORS.items() for name in names}
 

@@ -52,6 +52,7 @@ class AppConfig(msgspec.Struct, frozen=True, kw_only=True):
         port: 0 takes any free one.
         lease_ms: how long a worker holds a task without a heartbeat.
         allowed_hosts: further names under which clients may address the server.
+        gives_way: it was started in the background, and is stopped by whoever starts one in the foreground.
         fault: a crash point to arm (`engine.faults`), for crash tests only.
     """
 
@@ -61,6 +62,7 @@ class AppConfig(msgspec.Struct, frozen=True, kw_only=True):
     lease_ms: int = 5_000
     allowed_hosts: tuple[str, ...] = ()
     insecure_bind: bool = False
+    gives_way: bool = False
     fault: str | None = None
 
     def __post_init__(self) -> None:
@@ -184,10 +186,13 @@ def assemble(
     return App(engine, asgi, asgi.state.service, secrets.api_key)
 
 
-def serve(config: AppConfig, environ: Mapping[str, str]) -> None:
+def serve(
+    config: AppConfig, environ: Mapping[str, str], on_listening: Callable[[], None] = lambda: None
+) -> None:
     """Run the server in the foreground until SIGTERM or SIGINT; returns after a clean stop.
 
-    While it accepts connections, `server.json` in the data directory says where: url, pid, version, started_at_ms.
+    While it accepts connections, `server.json` in the data directory says where: url, pid, version, started_at_ms,
+    gives_way. *on_listening* is called once the file is there.
 
     Raises:
         ApiError: E0612 the address is not this machine's own; E0613 a key file; E0614 the port is in use.
@@ -199,7 +204,7 @@ def serve(config: AppConfig, environ: Mapping[str, str]) -> None:
         bind(config.host, config.port, insecure=config.insecure_bind) as listening,
         asyncio.Runner(loop_factory=_loop_factory()) as runner,
     ):
-        runner.run(_serve(config, environ, listening))
+        runner.run(_serve(config, environ, listening, on_listening))
 
 
 def tune_gc() -> None:
@@ -213,7 +218,12 @@ def tune_gc() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-async def _serve(config: AppConfig, environ: Mapping[str, str], listening: socket.socket) -> None:
+async def _serve(
+    config: AppConfig,
+    environ: Mapping[str, str],
+    listening: socket.socket,
+    on_listening: Callable[[], None],
+) -> None:
     clock = SystemClock()
     logger = get_logger("perdure.server")
     url = url_of(listening)
@@ -221,9 +231,16 @@ async def _serve(config: AppConfig, environ: Mapping[str, str], listening: socke
     server_file = config.data_dir / SERVER_FILE
 
     def started() -> None:
-        written = {"pid": os.getpid(), "url": url, "version": VERSION, "started_at_ms": clock.now_ms()}
+        written = {
+            "pid": os.getpid(),
+            "url": url,
+            "version": VERSION,
+            "started_at_ms": clock.now_ms(),
+            "gives_way": config.gives_way,
+        }
         _write_at_once(server_file, json.dumps(written) + "\n")
         logger.info("listening", url=url, data_dir=str(config.data_dir), version=VERSION)
+        on_listening()
 
     try:
         await HttpServer(app.asgi, started, app.service.begin_stop).serve([listening])

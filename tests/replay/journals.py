@@ -5,6 +5,7 @@ state's bytes as text; `effects`, what a restart at this point performs; `messag
 shown. The last line has the whole conversation. Written by `record.py`, once; never changed afterwards.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,17 @@ import msgspec
 
 from perdure.core import events as ev
 from perdure.core import ids
+from perdure.core.effects import Effect
 from perdure.core.machines.turn import effects_of
 from perdure.core.machines.turn_state import TurnState, encode_state
-from perdure.core.transcript import Transcript
+from perdure.core.transcript import PendingCall, Transcript
 from tests.unit.core.play import Play, conversation, folded
 
 FOLDER = Path(__file__).parent
+# Those of 0.1.0: they are always written, as its recordings have them.
+FIRST_FIELDS = frozenset(
+    ("call_id", "tool", "arguments", "key", "approval_id", "unknown_epoch", "asked_at_ms")
+)
 
 
 class Stored(msgspec.Struct):
@@ -44,9 +50,26 @@ def spoken(transcript: Transcript) -> list[Any]:
 
 def stored_of(state: TurnState, transcript: Transcript) -> Stored:
     """What is compared: the state's bytes, the effects, the conversation."""
-    effects = [[type(e).__name__, *msgspec.structs.astuple(e)] for e in effects_of(state)]
-    shown = msgspec.json.encode([transcript.messages, transcript.calls, transcript.cut, transcript.last_text])
+    effects = [[type(e).__name__, *_said(e)] for e in effects_of(state)]
+    calls = {step: dict(_said_of_call(call)) for step, call in transcript.calls.items()}
+    shown = msgspec.json.encode([transcript.messages, calls, transcript.cut, transcript.last_text])
     return Stored(encode_state(state).decode(), effects, ids.content_hash(msgspec.json.decode(shown)))
+
+
+def _said(effect: Effect) -> list[Any]:
+    """The fields of an effect; one that a later release added counts only where it is set."""
+    fields = list(msgspec.structs.astuple(effect))
+    while fields and fields[-1] is None:
+        fields.pop()
+    return fields
+
+
+def _said_of_call(call: PendingCall) -> Iterator[tuple[str, Any]]:
+    """The fields of an open call, in the same way."""
+    for field in msgspec.structs.fields(PendingCall):
+        value = getattr(call, field.name)
+        if field.name in FIRST_FIELDS or value != field.default:
+            yield field.name, value
 
 
 def lines_of(play: Play) -> list[bytes]:

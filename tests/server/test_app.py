@@ -205,7 +205,7 @@ def test_a_server_from_start_to_stop(tmp_path):
     home = tmp_path / "home"
     with running(home) as server:
         told = server.ready()
-        assert told.keys() == {"pid", "url", "version", "started_at_ms"}
+        assert told.keys() == {"pid", "url", "version", "started_at_ms", "gives_way"}
         assert told["url"].startswith("http://127.0.0.1:")
         assert server.call("GET", "/health")["status"] == "ok"
         started = server.call("POST", f"{API}/executions", {"prompt": "hi", "definition": definition()})

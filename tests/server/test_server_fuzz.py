@@ -31,6 +31,8 @@ GOOD: dict[str, Any] = {
     },
     "decide_approval": {"decision": "approved", "arguments": {"n": 1}, "effect_hash": "0", "by": "b"},
     "cancel_execution": {"reason": "r", "by": "b"},
+    "stop_execution": {"reason": "r", "by": "b"},
+    "say_to_execution": {"text": "t", "id": "m1", "by": "b", "mode": "enqueue"},
     "pause_execution": {"reason": "r", "by": "b"},
     "resume_execution": {"reason": "r", "by": "b"},
     "worker_poll": {"worker": "w", "tools": ["helper.look"], "want": 2, "wait_ms": 0, "results": []},

@@ -92,6 +92,7 @@ async def test_every_route_answers_as_the_document_says():
             "worker_poll": {"worker": "w", "tools": ["asker.look"]},
             "worker_heartbeat": {"worker": "w", "leases": []},
             "decide_approval": {"decision": "approved"},
+            "say_to_execution": {"text": "hurry"},
         }
         order = {"cancel_execution": 1}  # last: it ends the execution that the others look at
         for spec in sorted(ROUTES, key=lambda r: order.get(r.name, 0)):

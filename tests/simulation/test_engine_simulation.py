@@ -3,6 +3,7 @@
 A failing seed is in the failure's message, with the command that runs it alone. `make soak` runs many more.
 """
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -56,7 +57,7 @@ def test_a_seed_is_the_same_run_everywhere(hash_seed: str):
     told = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
-        env={"PYTHONHASHSEED": hash_seed},
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
         capture_output=True,
         text=True,
         check=True,

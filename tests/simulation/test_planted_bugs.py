@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.planted import BUGS, Bug, contract, plant, simulation
+from tests.simulation.planted import BUGS, CONTROL, Bug, contract, plant, simulation
 
 NAMES = [bug.name for bug in BUGS]
 
@@ -21,6 +21,15 @@ def test_a_bug_can_still_be_planted(bug: Bug, tmp_path: Path):
 def test_bugs_have_names_of_their_own():
     """The table has a row for each."""
     assert len(set(NAMES)) == len(NAMES) >= 20
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_nothing_is_found_where_no_bug_is_planted():
+    """What finds the bugs is not the copying."""
+    with tempfile.TemporaryDirectory() as folder:
+        plant(CONTROL, Path(folder))
+        assert (contract(Path(folder)), simulation(Path(folder))) == ("", "")
 
 
 @pytest.mark.long

@@ -34,6 +34,7 @@ print(json.dumps({"seen": seen, "threads": threads, "modules": sorted(sys.module
 NOT_AT_IMPORT = {
     "pydantic_ai", "openai", "anthropic", "boto3", "google.genai", "mistralai", "cohere", "groq", "huggingface_hub",
     "starlette", "uvicorn", "sse_starlette", "apsw", "typer", "rich", "prometheus_client", "structlog",
+    "numpy", "wordllama", "sqlite_vec", "asyncpg", "qdrant_client", "chromadb",
 }  # fmt: skip
 
 

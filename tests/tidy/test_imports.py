@@ -17,6 +17,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "perdure.wire": {"perdure.core"},
     "perdure.engine": {"perdure.core", "perdure.clock", "perdure.log"},
     "perdure.providers": {"perdure.core", "perdure.clock", "perdure.engine.ports", "perdure.log"},
+    # `client.portal` is the event loop behind a synchronous façade; it knows nothing of clients
+    "perdure.memory": {"perdure.core", "perdure.clock", "perdure.client.portal"},
     "perdure.frameworks": {"perdure.core", "perdure.agents"},
     "perdure.server": {
         "perdure.wire",
@@ -72,7 +74,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "perdure.__main__": {"perdure.cli"},
     # the composition root and the front door
     "perdure.app": {"perdure"},
-    "perdure": {"perdure.agents", "perdure.client", "perdure.core", "perdure.app"},
+    "perdure": {"perdure.agents", "perdure.client", "perdure.core", "perdure.memory", "perdure.app"},
     # shipped fakes and testers: they may use all of it, and nothing may use them
     "perdure.testing": {"perdure"},
 }
@@ -90,7 +92,7 @@ DOOR_MODULES = {"perdure", "perdure.testing"}
 TECHNIQUES: dict[str, tuple[set[str], set[str]]] = {
     "SQL": (
         {"apsw", "sqlite3", "asyncpg", "psycopg", "sqlalchemy"},
-        {"perdure.engine.journal", "perdure.server.store"},
+        {"perdure.engine.journal", "perdure.server.store", "perdure.memory.stores"},
     ),
     "HTTP": (
         {
@@ -246,7 +248,7 @@ def test_no_modules_import_each_other_in_a_circle():
 
 @pytest.mark.parametrize("technique", TECHNIQUES)
 def test_only_adapters_know_a_technique(technique: str):
-    """Only the journal speaks SQL; only the server, the client's transport and the providers speak HTTP."""
+    """Only the journal and the memory's stores speak SQL; only the server, the client's transport and the providers speak HTTP."""
     libraries, homes = TECHNIQUES[technique]
     wrong = {
         f"{where(path, node)} imports {name}"

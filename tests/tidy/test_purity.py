@@ -108,12 +108,14 @@ def test_nothing_turns_data_into_code(path: Path):
     assert not wrong, wrong
 
 
-def test_only_the_journal_speaks_sql():
-    """No text that looks like SQL stands outside `engine/journal`."""
+def test_only_storage_speaks_sql():
+    """No text that looks like SQL stands outside `engine/journal` and the memory's stores."""
     wrong = [
         where(path, node)
         for path in python_files("src")
-        if not module_name(path).startswith(("perdure.engine.journal", "perdure.server.store"))
+        if not module_name(path).startswith(
+            ("perdure.engine.journal", "perdure.server.store", "perdure.memory.stores")
+        )
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value)
     ]

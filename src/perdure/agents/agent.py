@@ -69,8 +69,9 @@ class Agent:
         tools: functions made into tools by `@tool`, `agent_tool(...)`, `human_tool(...)`, ...
         agents: sub-agents.
         strategy: how they work together; see `Strategy`.
-        router: of the strategy `router`: an agent, or a function `(prompt, conversation, turn)` (as many of them as it
-            takes) that returns an agent or its name; `"DONE"` or None ends.
+        router: of the strategy `router`: an agent, or a function that returns an agent or its name. One that takes only
+            the prompt picks once; `(prompt, conversation)` or `(prompt, conversation, turn)` is asked again after each
+            answer until it says `"DONE"` or None.
         output_type: the type of the answer: a Pydantic model, dataclass, TypedDict, `list[Model]`, ...; a text when
             it is None.
         guardrails: checks on the agent's input and output.
@@ -96,8 +97,8 @@ class Agent:
         base_url: another address of the provider's server.
         context_window_budget: tokens of the conversation at which it is condensed; None: never.
         prefill_tools: calls made before the model is first asked: `[the_tool.call(x=1)]`.
-        synthesize: whether the team's model sums up what its members said; None: a team with a model of its own whose
-            strategy is handoff, router, parallel or swarm does.
+        synthesize: whether the team's own model sums up what its members said; None: as the strategy does by itself,
+            which is yes for handoff and no for all others.
         masked_fields: names of fields whose values are shown to no reader of the journal.
         planner: of `plan_execute`: the agent that writes the plan.
         fallback: of `plan_execute`: the agent that goes on when the plan fails.

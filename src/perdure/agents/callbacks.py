@@ -56,7 +56,7 @@ class CallbackHandler:
     def on_model_end(self, *args: Any, **values: Any) -> Changes:
         """After each model call.
 
-        Values: `turn`; `text`, what the model said; `tool_calls`, what it asked for: `[{"id", "name", "arguments"}]`.
+        Values: `turn`; `text`, what the model said; `tool_calls`, what it asked for: `[{"tool", "call_id", "arguments"}]`.
         May return `{"text": str}`, in place of an answer's text.
         """
 

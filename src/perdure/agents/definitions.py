@@ -17,7 +17,6 @@ from perdure.core.definition import AgentDefinition, PrefilledCall, RetryPolicy,
 from perdure.core.errors import DefinitionError
 
 _LONGEST_WAIT_MS = 60_000
-_SUMS_UP = {Strategy.HANDOFF, Strategy.ROUTER, Strategy.PARALLEL, Strategy.SWARM}
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,7 @@ def _definition(agent: Agent, inherited: _Model | None) -> AgentDefinition:
         return AgentDefinition(agent.name, external=True, description=agent.description)
     passed_on = _own(agent) or inherited
     model = passed_on or _of_members(agent)
-    synthesize = _synthesizes(agent)
-    if _needs_model(agent, synthesize=synthesize):
+    if _needs_model(agent):
         if model is None:
             raise _without_model(agent)
     elif not agent.model and agent.strategy is not Strategy.PLAN_EXECUTE:
@@ -78,7 +76,7 @@ def _definition(agent: Agent, inherited: _Model | None) -> AgentDefinition:
         router=_definition(agent.router, passed_on) if isinstance(agent.router, Agent) else None,
         planner=_definition(agent.planner, passed_on) if agent.planner else None,
         fallback=_definition(agent.fallback, passed_on) if agent.fallback else None,
-        synthesize=synthesize,
+        synthesize=agent.synthesize,
         **_plain_fields(agent),
         **_team_fields(agent),
         **_check_fields(agent),
@@ -168,21 +166,13 @@ def _of_members(agent: Agent) -> _Model | None:
     return None
 
 
-def _synthesizes(agent: Agent) -> bool:
-    """Whether the team's model sums up; of an agent alone, the default of the format."""
-    if agent.synthesize is not None:
-        return agent.synthesize
-    if not agent.agents:
-        return agent.strategy is not Strategy.PLAN_EXECUTE
-    return agent.strategy is Strategy.HANDOFF or (agent.strategy in _SUMS_UP and bool(agent.model))
-
-
-def _needs_model(agent: Agent, *, synthesize: bool) -> bool:
+def _needs_model(agent: Agent) -> bool:
+    """Whether the agent itself asks a model: alone, to hand over, to take part in a swarm, or to sum up when it is told to."""
     if agent.strategy is Strategy.PLAN_EXECUTE:
         return False
     if not agent.agents or agent.strategy in {Strategy.HANDOFF, Strategy.SWARM}:
         return True
-    return synthesize
+    return agent.synthesize is True
 
 
 def _without_model(agent: Agent) -> DefinitionError:

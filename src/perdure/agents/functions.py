@@ -2,7 +2,7 @@
 
 | function | is given | answers |
 |---|---|---|
-| `@router` | `prompt`, `conversation`, `turn` | `agent`: a name, or `DONE` |
+| `@router` | `prompt`, `conversation`, `turn` | `agent`: a name, or `DONE`; `final`: it is not asked again |
 | `@gate` | `output` | `open` |
 | `@stop_when` | `result`, `messages`, `iteration` | `stop` |
 | `@guard.NAME` | `content`, `position`, `tool` | `passed`, `message`, `fixed` |
@@ -92,6 +92,8 @@ def _own_functions(agent: Agent) -> list[WorkerFunction]:
 
 def _router(agent: Agent, function: Any) -> WorkerFunction:
     callee = Callee.read(function, "router", agent.where, most=3)
+    # One that never sees what was said could only pick the same agent again.
+    final = len(callee.places) <= 1 and not callee.takes_all
     members = [member.name for member in agent.agents]
 
     def begin(arguments: dict[str, Any], context: ToolContext) -> Steps:
@@ -100,12 +102,12 @@ def _router(agent: Agent, function: Any) -> WorkerFunction:
         if isinstance(picked, Agent):
             picked = picked.name
         if picked is None or picked == DONE:
-            return {"agent": DONE}
+            return {"agent": DONE, "final": True}
         if picked not in members:
             raise _refused(
                 callee.where, "router", picked, f"one of {', '.join(members)}, or {DONE!r} or None to end"
             )
-        return {"agent": picked}
+        return {"agent": picked, "final": final}
 
     return WorkerFunction("@router", callee.where, begin)
 

@@ -15,6 +15,9 @@ class Status(StrEnum):
     WAITING_APPROVAL = "waiting:approval"
     WAITING_TIMER = "waiting:timer"
     WAITING_WORKER = "waiting:worker"
+    WAITING_CHILD = "waiting:child"
+    WAITING_MESSAGE = "waiting:message"
+    WAITING_SESSION = "waiting:session"
     PAUSED = "paused"
     QUARANTINED = "quarantined"
     COMPLETED = "completed"
@@ -130,13 +133,14 @@ class Wait:
     """One thing that an execution waits for.
 
     Attributes:
-        kind: approval, timer, worker, model or tool.
+        kind: approval, timer, worker, model, tool or child.
         step: which step waits.
         tool, arguments: the call that waits.
         approval_id, effect_hash: what to decide, and the hash of exactly that.
         due_ms: when a timer ends, wall time in milliseconds since the epoch.
         worker: who runs the call.
         attempt: which try at it.
+        agent, child_id: which agent's execution is waited for, and its id.
     """
 
     kind: str
@@ -148,6 +152,8 @@ class Wait:
     due_ms: int | None = None
     worker: str | None = None
     attempt: int = 0
+    agent: str | None = None
+    child_id: str | None = None
 
 
 @dataclass(frozen=True)

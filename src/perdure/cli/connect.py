@@ -15,17 +15,20 @@ GRACE_S = 5.0  # for tasks in hand when a command ends that serves tools
 
 
 @contextlib.asynccontextmanager
-async def connection(call: Invocation, *, start: bool = False) -> AsyncIterator[Connection]:
+async def connection(
+    call: Invocation, *, start: bool = False, wait: bool = False
+) -> AsyncIterator[Connection]:
     """A connection to the server, closed at the end.
 
-    With *start*, this user's server is started in the background when none answers and none was named.
+    With *start*, this user's server is started in the background when none answers and none was named. With *wait*,
+    one that was named and is not there yet is waited for, five minutes long.
 
     Raises:
         ClientError: E0701 no server answers; E0702 it was started and does not answer.
     """
     session = Session(Options(auto_start=start), clock=call.clock, environ=call.environ)
     try:
-        yield await session.connection()
+        yield await session.connection(wait_s=session.options.reconnect_timeout if wait else 0.0)
     finally:
         await session.close_async(GRACE_S)
 

@@ -7,7 +7,9 @@ from perdure.core import events as ev
 from perdure.core.model import Usage
 from perdure.wire.types import DeltaRecord
 
-NodeState = Literal["queued", "running", "approval", "retry", "done", "failed", "refused", "rejected"]
+NodeState = Literal[
+    "queued", "running", "approval", "retry", "done", "failed", "refused", "rejected", "message", "session"
+]
 SETTLED: frozenset[str] = frozenset({"done", "failed", "refused", "rejected"})
 
 
@@ -54,19 +56,24 @@ class Approval:
     arguments: dict[str, Any]
     requested_ms: int
     unknown_epoch: int | None = None
+    asks: ev.ApprovalKind = "call"
+    answer_schema: dict[str, Any] | None = None
     decision: str | None = None
     by: str = ""
     channel: str = ""
     reason: str = ""
     edited: bool = False
+    answer: Any = None
     decided_ms: int | None = None
 
 
 @dataclass
 class Node:
-    """One step: the model call of a turn, or a tool call.
+    """One step: the model call of a turn, a tool call, another agent's execution, or a function that decides.
 
     Attributes:
+        kind: `note` is no step but a decision that was recorded, told in `name`.
+        child_id: the execution of an agent.
         since_ms: when the step entered its state.
         attempts: how often it was begun.
         lost: attempts whose server or worker fell silent.
@@ -74,7 +81,7 @@ class Node:
     """
 
     step: str
-    kind: Literal["model", "tool"]
+    kind: Literal["model", "tool", "agent", "function", "note"]
     name: str
     state: NodeState
     since_ms: int
@@ -89,6 +96,7 @@ class Node:
     retry_at_ms: int | None = None
     worker: str = ""
     key: str = ""
+    child_id: str = ""
     usage: Usage = field(default_factory=Usage)
     finish_reason: str = ""
     text: Streamed = field(default_factory=Streamed)
@@ -116,7 +124,10 @@ class Node:
 
 @dataclass
 class Turn:
-    """One pass of the loop: the model step, then its tool steps in the order in which they appeared."""
+    """One pass of the loop: the model step, then its tool steps in the order in which they appeared.
+
+    Turn 0 is what a team does: its agents' executions and the decisions between them.
+    """
 
     number: int
     model: Node | None = None

@@ -12,6 +12,7 @@ from typing import Any
 from perdure.cli import text
 from perdure.cli.times import clock_time
 from perdure.cli.view import View, event_of
+from perdure.cli.words import SAYINGS
 from perdure.core import events as ev
 from perdure.wire.types import EventRecord
 
@@ -24,6 +25,9 @@ def event_line(view: View, record: EventRecord) -> str:
     if event is None:
         subject = text.line(str(record.event.get("kind", "unknown")))
         words = text.compact({k: v for k, v in record.event.items() if k != "kind"}, LIMIT)
+    elif type(event) in SAYINGS:
+        subject, say = SAYINGS[type(event)]
+        words = text.line(say(event), LIMIT)
     else:
         subject, words = _WORDS[type(event)](view, event)
     return f"{clock_time(record.at_ms)} {record.seq:>4}  {subject:<10} {words}".rstrip()
@@ -65,7 +69,9 @@ def _resumed(_view: View, e: ev.ExecutionResumed) -> tuple[str, str]:
 
 def _completed(_view: View, e: ev.ExecutionCompleted) -> tuple[str, str]:
     answer = text.line(e.output, LIMIT) if isinstance(e.output, str) else text.compact(e.output, LIMIT)
-    return "execution", f"completed: {answer}"
+    ended = "" if e.finish_reason == "stop" else f" ({text.line(e.finish_reason)})"
+    to = f"; handed over to {text.line(e.handover.agent, 80)}" if e.handover else ""
+    return "execution", f"completed{ended}: {answer}{to}"
 
 
 def _failed(_view: View, e: ev.ExecutionFailed) -> tuple[str, str]:
@@ -106,6 +112,10 @@ def _output_rejected(_view: View, e: ev.OutputRejected) -> tuple[str, str]:
     return "model", f"the answer does not fit the output type: {text.line('; '.join(e.errors), LIMIT)}"
 
 
+def _answer_refused(_view: View, e: ev.AnswerRefused) -> tuple[str, str]:
+    return "model", f"the answer is not taken ({text.line(e.by, 80)}): {text.line(e.feedback, LIMIT)}"
+
+
 def _tool_requested(_view: View, e: ev.ToolRequested) -> tuple[str, str]:
     return "tool", f"{text.line(e.tool, 80)} asked for: {text.compact(e.arguments, LIMIT)}"
 
@@ -144,7 +154,69 @@ def _approval_requested(_view: View, e: ev.ApprovalRequested) -> tuple[str, str]
 
 def _approval_decided(_view: View, e: ev.ApprovalDecided) -> tuple[str, str]:
     edited = f" with edited arguments {text.compact(e.arguments)}" if e.arguments is not None else ""
-    return "approval", f"{e.approval_id} {e.decision}{edited} {_by(e.by, e.reason)} ({text.line(e.channel)})"
+    said = f" with the answer {text.compact(e.answer)}" if e.answer is not None else ""
+    words = f"{e.approval_id} {e.decision}{edited}{said} {_by(e.by, e.reason)} ({text.line(e.channel)})"
+    return "approval", words
+
+
+def _function_requested(_view: View, e: ev.FunctionRequested) -> tuple[str, str]:
+    return "function", f"{text.line(e.function, 80)} of {text.line(e.agent, 80)} asked"
+
+
+def _child_requested(_view: View, e: ev.ChildRequested) -> tuple[str, str]:
+    role = "" if e.role == "member" else f" as {e.role}"
+    return "agent", f"{text.line(e.agent, 80)} started{role}, execution {text.line(e.child_id, 40)}"
+
+
+def _child_completed(view: View, e: ev.ChildCompleted) -> tuple[str, str]:
+    answer = text.line(e.output, LIMIT) if isinstance(e.output, str) else text.compact(e.output, LIMIT)
+    tokens = f"{text.count(e.usage.total_tokens)} tokens"
+    return "agent", f"{_name(view, e.step)} completed ({tokens}): {answer}"
+
+
+def _child_failed(view: View, e: ev.ChildFailed) -> tuple[str, str]:
+    return "agent", f"{_name(view, e.step)} {e.status}: {error_words(e.error)}"
+
+
+def _judge_requested(_view: View, e: ev.JudgeRequested) -> tuple[str, str]:
+    again = f" (attempt {e.attempt})" if e.attempt > 1 else ""
+    return "guardrail", f"{text.line(e.guard, 80)} asks its model{again}"
+
+
+def _condense_requested(_view: View, e: ev.CondenseRequested) -> tuple[str, str]:
+    tokens = text.count(e.tokens)
+    return (
+        "model",
+        f"asked to sum up the first {e.last - e.first} messages of a conversation of {tokens} tokens",
+    )
+
+
+def _interrupted(_view: View, _e: ev.ModelInterrupted) -> tuple[str, str]:
+    return "model", "the call is given up for a message"
+
+
+def _message_awaited(_view: View, e: ev.MessageAwaited) -> tuple[str, str]:
+    return "tool", f"{text.line(e.tool, 80)} waits for a message"
+
+
+def _messages_taken(_view: View, e: ev.MessagesTaken) -> tuple[str, str]:
+    return "tool", f"{text.line(e.tool, 80)} has {e.count} messages"
+
+
+def _session_awaited(_view: View, e: ev.SessionAwaited) -> tuple[str, str]:
+    return (
+        "execution",
+        f"waits for the end of {text.line(e.execution_id, 80)}, which is before it in its session",
+    )
+
+
+def _session_joined(_view: View, _e: ev.SessionJoined) -> tuple[str, str]:
+    return "execution", "goes on from the execution before it"
+
+
+def _budget_reached(view: View, e: ev.BudgetReached) -> tuple[str, str]:
+    model = f" to {e.model}" if e.model else ""
+    return "budget", text.line(f"{_name(view, e.step)} is not made, so {e.action}{model}: {e.why}", LIMIT)
 
 
 _WORDS: dict[type[Any], Callable[[View, Any], tuple[str, str]]] = {
@@ -169,4 +241,17 @@ _WORDS: dict[type[Any], Callable[[View, Any], tuple[str, str]]] = {
     ev.TimerFired: _timer_fired,
     ev.ApprovalRequested: _approval_requested,
     ev.ApprovalDecided: _approval_decided,
+    ev.AnswerRefused: _answer_refused,
+    ev.FunctionRequested: _function_requested,
+    ev.ChildRequested: _child_requested,
+    ev.ChildCompleted: _child_completed,
+    ev.ChildFailed: _child_failed,
+    ev.JudgeRequested: _judge_requested,
+    ev.CondenseRequested: _condense_requested,
+    ev.ModelInterrupted: _interrupted,
+    ev.MessageAwaited: _message_awaited,
+    ev.MessagesTaken: _messages_taken,
+    ev.SessionAwaited: _session_awaited,
+    ev.SessionJoined: _session_joined,
+    ev.BudgetReached: _budget_reached,
 }

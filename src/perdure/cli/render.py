@@ -24,6 +24,7 @@ from perdure.cli.view import View
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 FRAME_MS = 100
 STREAM_LINES = 3
+TEAM_LINES = 100  # of a conversation of a thousand turns the live tree shows the end
 ONE_LINE = 100
 _GLYPHS = {
     "done": ("✓", "green"),
@@ -31,6 +32,7 @@ _GLYPHS = {
     "refused": ("✗", "yellow"),
     "approval": ("⏸", "yellow"),
 }
+_GLYPHS |= {"message": ("⏸", "cyan"), "session": ("⏸", "cyan")}
 _GLYPHS |= {"retry": ("↻", "yellow"), "queued": ("○", "cyan"), "rejected": ("✗", "yellow")}
 _STATUS_STYLE = {
     "completed": "green",
@@ -98,7 +100,8 @@ def error_lines(view: View) -> list[Text]:
 
 def question(node: Node, approval: Approval) -> list[Text]:
     """An approval as a person must see it: everything that would run, nothing left out."""
-    lines = [Text(f"Approval needed: {text.line(node.name)}", "bold yellow")]
+    needed = "Approval" if approval.asks == "call" else "An answer is"
+    lines = [Text(f"{needed} needed: {text.line(node.name)}", "bold yellow")]
     if approval.unknown_epoch is not None:
         words = f"Attempt {approval.unknown_epoch} may have taken effect already. Approve to run it again."
         lines.append(Text(f"  {words}", "yellow"))
@@ -131,8 +134,12 @@ def _turn(view: View, turn: Turn, now_ms: int, branch: str, stem: str, detail: D
             turn.model, stem + ("│  " if turn.tools else "   "), detail, ended=bool(view.ending)
         )
     else:
-        lines.append(Text(f"{branch}turn {turn.number}", "dim"))
-    for node in turn.tools:
+        words = f"turn {turn.number}" if turn.number else f"team {text.line(view.strategy, 60)}"
+        lines.append(Text(branch + words, "dim"))
+    nodes = turn.tools if detail.story else turn.tools[-TEAM_LINES:]
+    if len(nodes) < len(turn.tools):
+        lines.append(Text(f"{stem}⋮  {len(turn.tools) - len(nodes)} earlier steps", "dim"))
+    for node in nodes:
         last = node is turn.tools[-1]
         lines.append(_node(view, node, now_ms, stem + ("└─ " if last else "├─ "), detail))
         lines += _tool_below(node, stem + ("   " if last else "│  "), detail)
@@ -141,6 +148,8 @@ def _turn(view: View, turn: Turn, now_ms: int, branch: str, stem: str, detail: D
 
 def _node(view: View, node: Node, now_ms: int, branch: str, detail: Detail) -> Text:
     row = Text(branch, "dim")
+    if node.kind == "note":
+        return row.append("· " + text.line(node.name, 200), "dim")
     dropped = view.ending is not None and not node.settled
     if dropped:
         row.append("- ", "dim")
@@ -155,7 +164,9 @@ def _node(view: View, node: Node, now_ms: int, branch: str, detail: Detail) -> T
         else text.line(node.name, 60),
         "bold",
     )
-    if node.kind == "tool" and not detail.story and node.arguments:
+    if node.kind == "agent" or node.state == "session":
+        row.append(f"  {text.line(node.child_id, 40)}", "dim")
+    elif node.kind == "tool" and not detail.story and node.arguments:
         row.append("  " + text.compact(node.arguments, detail.limit), "dim")
     if node.began_ms is not None and node.state != "approval":
         row.append("  " + span(node.began_ms, node.ended_ms or view.ended_ms, now_ms))
@@ -169,7 +180,7 @@ def _node(view: View, node: Node, now_ms: int, branch: str, detail: Detail) -> T
 
 
 def _append_outcome(row: Text, node: Node, now_ms: int, detail: Detail) -> None:
-    if node.state == "done" and node.kind == "tool" and not detail.story:
+    if node.state == "done" and node.kind != "model" and not detail.story:
         row.append("  → " + text.compact(node.result, detail.limit), "dim")
     elif node.state in {"failed", "refused"} and node.error and not detail.story:
         row.append("  " + error_words(node.error), "red" if node.state == "failed" else "yellow")
@@ -182,12 +193,15 @@ def _append_outcome(row: Text, node: Node, now_ms: int, detail: Detail) -> None:
         )
     elif node.state == "approval":
         row.append("  waits for approval " + span(node.since_ms, None, now_ms), "yellow")
+    elif node.state in {"message", "session"}:
+        what = "a message" if node.state == "message" else "the execution before it"
+        row.append(f"  waits for {what} " + span(node.since_ms, None, now_ms), "cyan")
     elif node.state == "retry" and node.retry_at_ms is not None:
         row.append(f"  again in {text.duration(node.retry_at_ms - now_ms)}", "yellow")
         if node.failures:
             row.append("  " + error_words(node.failures[-1].error), "dim")
     elif node.state == "queued":
-        what = "a worker" if node.kind == "tool" else "the model"
+        what = "the model" if node.kind == "model" else "a worker"
         row.append(f"  waits for {what} " + span(node.since_ms, None, now_ms), "cyan")
 
 
@@ -205,7 +219,7 @@ def _model_below(node: Node, stem: str, detail: Detail, *, ended: bool) -> list[
 
 
 def _tool_below(node: Node, stem: str, detail: Detail) -> list[Text]:
-    if not detail.story:
+    if not detail.story or node.kind == "note":
         return []
     lines = _value(stem, "arguments", node.arguments, detail) if node.arguments is not None else []
     lines += [Text(f"{stem}key       {node.key}", "dim")] if node.key else []

@@ -3,7 +3,8 @@
 `View.apply` is handed the records of the event stream one after the other and keeps the tree of turns: each turn
 is one model step and the tool steps that it asked for. There is no clock here: what is still going on is shown
 with the time that the renderer brings. Two renderers read the view, `render` (the live tree) and `plain` (one
-line per event).
+line per event). What a team does stands before the turns, in a turn 0: an agent that works is a step, whatever it does
+itself is the business of its own execution.
 
 A record of a kind that this release does not know changes nothing but `seq` and `unknown`, and a record at or
 below `seq` is ignored: a stream that begins again from an earlier place does no harm.
@@ -16,6 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from perdure.cli.nodes import Approval, Failure, Node, Streamed, Turn
+from perdure.cli.words import SAYINGS
 from perdure.core import events as ev
 from perdure.core.messages import ReasoningPart
 from perdure.core.model import Usage
@@ -32,6 +34,7 @@ class View:
         halted: paused or quarantined; None otherwise.
         output: the answer, once `ending` is completed.
         partial: the last text of an agent that failed.
+        strategy: of a team that drives its agents itself.
         unknown: how many events were of a kind that this release does not know.
     """
 
@@ -49,6 +52,7 @@ class View:
     finish_reason: str = ""
     output: Any = None
     partial: str = ""
+    strategy: str = ""
     error: ev.ErrorInfo | None = None
     usage: Usage = field(default_factory=Usage)
     turns: list[Turn] = field(default_factory=list)
@@ -76,7 +80,7 @@ class View:
     @property
     def nodes(self) -> list[Node]:
         """All steps, in order."""
-        return [node for turn in self.turns for node in turn.nodes]
+        return [node for turn in self.turns for node in turn.nodes if node.kind != "note"]
 
     @property
     def approvals(self) -> list[Node]:
@@ -94,12 +98,16 @@ class View:
         if self.ending or self.halted:
             return self.ending or self.halted or ""
         going = [n for n in self._nodes.values() if not n.settled]
-        states = {n.state for n in going}
+        states = {"child" if n.kind == "agent" and n.state == "running" else n.state for n in going}
         if states == {"approval"}:
             return "waiting:approval"
+        others = states & {"child", "message", "session"}
+        if others and states <= {"approval", "retry", *others}:
+            first = next(s for s in ("child", "session", "approval", "message") if s in states)
+            return f"waiting:{first}"
         if states and states <= {"approval", "retry"}:
             return "waiting:timer"
-        if states and states <= {"approval", "retry", "queued"} and all(n.kind == "tool" for n in going):
+        if states and states <= {"approval", "retry", "queued"} and all(n.kind != "model" for n in going):
             return "waiting:worker"
         return "running"
 
@@ -130,8 +138,21 @@ class View:
         node = self._nodes.get(step)
         if node is None:
             node = self._nodes[step] = Node(step, "tool", name or step, "queued", at_ms)
-            self._turn().tools.append(node)
+            self._place(step).tools.append(node)
         return node
+
+    def _place(self, step: str) -> Turn:
+        """Where a step belongs that is no model call: those of a team have other names than those of turns."""
+        if not self.strategy or step.startswith("t"):
+            return self._turn()
+        if not self.turns or self.turns[0].number:
+            self.turns.insert(0, Turn(0))
+        return self.turns[0]
+
+    def note(self, at_ms: int, words: str, step: str = "") -> None:
+        """Keep a decision that was recorded."""
+        node = Node(step, "note", words, "done", at_ms, began_ms=None, ended_ms=at_ms)
+        self._place(step).tools.append(node)
 
 
 def event_of(record: EventRecord) -> ev.AnyEvent | None:
@@ -147,6 +168,7 @@ def event_of(record: EventRecord) -> ev.AnyEvent | None:
 
 def _started(view: View, at_ms: int, e: ev.ExecutionStarted) -> None:
     view.agent, view.prompt, view.started_by, view.started_ms = e.agent, e.input.text, e.started_by, at_ms
+    view.strategy = e.strategy
 
 
 def _paused(view: View, _at_ms: int, e: ev.ExecutionPaused) -> None:
@@ -167,7 +189,7 @@ def _end(view: View, at_ms: int, ending: Literal["completed", "failed", "cancell
 
 def _completed(view: View, at_ms: int, e: ev.ExecutionCompleted) -> None:
     _end(view, at_ms, "completed")
-    view.output, view.finish_reason = e.output, e.finish_reason
+    view.output, view.finish_reason, view.reason = e.output, e.finish_reason, e.reason
 
 
 def _failed(view: View, at_ms: int, e: ev.ExecutionFailed) -> None:
@@ -190,7 +212,9 @@ def _model_requested(view: View, at_ms: int, e: ev.ModelRequested) -> None:
 
 def _model_completed(view: View, at_ms: int, e: ev.ModelCompleted) -> None:
     node = view.model_step(e.step, at_ms)
-    node.name, node.usage, node.finish_reason = e.model or node.name, e.usage, e.finish_reason
+    if node.kind == "model":  # and not a judge
+        node.name = e.model or node.name
+    node.usage, node.finish_reason = e.usage, e.finish_reason
     node.text = Streamed(e.attempt, 0, e.message.text)
     thought = "".join(p.text for p in e.message.parts if isinstance(p, ReasoningPart))
     node.reasoning = Streamed(e.attempt, 0, thought)
@@ -211,6 +235,11 @@ def _model_lost(view: View, at_ms: int, e: ev.ModelLost) -> None:
 
 def _output_rejected(view: View, at_ms: int, e: ev.OutputRejected) -> None:
     view.model_step(e.step, at_ms).output_errors = e.errors
+
+
+def _answer_refused(view: View, at_ms: int, e: ev.AnswerRefused) -> None:
+    node = view.model_step(e.step, at_ms)
+    node.output_errors = (*node.output_errors, e.feedback)
 
 
 def _tool_requested(view: View, at_ms: int, e: ev.ToolRequested) -> None:
@@ -275,8 +304,14 @@ def _attempt_failed(
 def _approval_requested(view: View, at_ms: int, e: ev.ApprovalRequested) -> None:
     node = view.tool_step(e.step, at_ms, e.tool)
     node.arguments, node.began_ms = e.arguments, node.began_ms or at_ms
-    node.approvals.append(Approval(e.approval_id, e.effect_hash, e.arguments, at_ms, e.unknown_epoch))
+    node.approvals.append(_question(e, at_ms))
     node.enter("approval", at_ms)
+
+
+def _question(e: ev.ApprovalRequested, at_ms: int) -> Approval:
+    return Approval(
+        e.approval_id, e.effect_hash, e.arguments, at_ms, e.unknown_epoch, e.asks, e.answer_schema
+    )
 
 
 def _approval_decided(view: View, at_ms: int, e: ev.ApprovalDecided) -> None:
@@ -290,7 +325,93 @@ def _approval_decided(view: View, at_ms: int, e: ev.ApprovalDecided) -> None:
     approval.reason, approval.decided_ms = e.reason, at_ms
     approval.edited = e.arguments is not None
     node.arguments = e.arguments if e.arguments is not None else node.arguments
+    if e.decision == "approved" and approval.asks != "call":  # what was said is the result
+        approval.answer = node.result = e.answer
+        node.enter("done", at_ms)
+        return
     node.enter("queued" if e.decision == "approved" else "rejected", at_ms)
+
+
+def _function_requested(view: View, at_ms: int, e: ev.FunctionRequested) -> None:
+    node = view.tool_step(e.step, at_ms, e.function)
+    node.kind, node.arguments, node.key = "function", e.arguments, e.key
+    node.began_ms = node.began_ms or at_ms
+    node.enter("queued", at_ms)
+
+
+def _child_requested(view: View, at_ms: int, e: ev.ChildRequested) -> None:
+    node = view.tool_step(e.step, at_ms, e.agent)
+    node.kind, node.name, node.child_id = "agent", e.agent, e.child_id
+    node.arguments = {"input": e.input.text}
+    node.began_ms = node.began_ms or at_ms
+    node.enter("running", at_ms)
+
+
+def _child_completed(view: View, at_ms: int, e: ev.ChildCompleted) -> None:
+    node = view.tool_step(e.step, at_ms)
+    node.result, node.usage, node.finish_reason = e.output, e.usage, e.finish_reason
+    node.enter("done", at_ms)
+    view.usage = view.usage.plus(e.usage)
+
+
+def _child_failed(view: View, at_ms: int, e: ev.ChildFailed) -> None:
+    node = view.tool_step(e.step, at_ms)
+    node.error, node.usage = e.error, e.usage
+    node.enter("failed", at_ms)
+    view.usage = view.usage.plus(e.usage)
+
+
+def _judge_requested(view: View, at_ms: int, e: ev.JudgeRequested) -> None:
+    node = view.tool_step(e.step, at_ms, f"@guard.{e.guard}")
+    node.kind, node.attempts, node.retry_at_ms = "function", e.attempt, None
+    node.began_ms = node.began_ms or at_ms
+    node.enter("running", at_ms)
+
+
+def _condense_requested(view: View, at_ms: int, e: ev.CondenseRequested) -> None:
+    node = view.tool_step(e.step, at_ms, "@condense")
+    node.kind, node.attempts, node.retry_at_ms = "function", e.attempt, None
+    node.began_ms = node.began_ms or at_ms
+    node.enter("running", at_ms)
+
+
+def _interrupted(view: View, at_ms: int, e: ev.ModelInterrupted) -> None:
+    node = view.model_step(e.step, at_ms)
+    node.finish_reason = "interrupted"
+    node.enter("refused", at_ms)
+
+
+def _message_awaited(view: View, at_ms: int, e: ev.MessageAwaited) -> None:
+    node = view.tool_step(e.step, at_ms, e.tool)
+    node.began_ms = node.began_ms or at_ms
+    node.enter("message", at_ms)
+
+
+def _messages_taken(view: View, at_ms: int, e: ev.MessagesTaken) -> None:
+    node = view.tool_step(e.step, at_ms, e.tool)
+    node.result = {"messages": e.count}
+    node.enter("done", at_ms)
+
+
+def _session_awaited(view: View, at_ms: int, e: ev.SessionAwaited) -> None:
+    node = view.tool_step(e.step, at_ms, "session")
+    node.child_id, node.began_ms = e.execution_id, node.began_ms or at_ms
+    node.enter("session", at_ms)
+
+
+def _session_joined(view: View, at_ms: int, e: ev.SessionJoined) -> None:
+    view.tool_step(e.step, at_ms, "session").enter("done", at_ms)
+
+
+def _budget_reached(view: View, at_ms: int, e: ev.BudgetReached) -> None:
+    is_model = e.step.endswith(".m")
+    node = view.model_step(e.step, at_ms) if is_model else view.tool_step(e.step, at_ms)
+    node.error = ev.ErrorInfo("E0424", "The budget does not allow it", why=e.why)
+    node.enter("refused", at_ms)
+
+
+def _saying(view: View, at_ms: int, e: ev.AnyEvent) -> None:
+    view.note(at_ms, SAYINGS[type(e)][1](e), getattr(e, "subject", ""))
 
 
 _REDUCERS: dict[type[Any], Callable[[View, int, Any], None]] = {
@@ -315,4 +436,18 @@ _REDUCERS: dict[type[Any], Callable[[View, int, Any], None]] = {
     ev.TimerFired: _timer_fired,
     ev.ApprovalRequested: _approval_requested,
     ev.ApprovalDecided: _approval_decided,
+    ev.AnswerRefused: _answer_refused,
+    ev.FunctionRequested: _function_requested,
+    ev.ChildRequested: _child_requested,
+    ev.ChildCompleted: _child_completed,
+    ev.ChildFailed: _child_failed,
+    ev.JudgeRequested: _judge_requested,
+    ev.CondenseRequested: _condense_requested,
+    ev.ModelInterrupted: _interrupted,
+    ev.MessageAwaited: _message_awaited,
+    ev.MessagesTaken: _messages_taken,
+    ev.SessionAwaited: _session_awaited,
+    ev.SessionJoined: _session_joined,
+    ev.BudgetReached: _budget_reached,
+    **dict.fromkeys(SAYINGS, _saying),
 }

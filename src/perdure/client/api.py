@@ -55,9 +55,10 @@ class AgentCalls(Caller):
         """Compile without storing."""
         return await self.call("POST", path_of("agents", "plan"), PlanAnswer, PlanBody(definition))
 
-    async def deploy(self, definition: AgentDefinition) -> AgentAnswer:
+    async def deploy(self, definition: AgentDefinition, *, patience_s: float | None = None) -> AgentAnswer:
         """Store, and make current under the agent's name."""
-        return await self.call("POST", path_of("agents"), AgentAnswer, DeployBody(definition))
+        body = DeployBody(definition)
+        return await self.call("POST", path_of("agents"), AgentAnswer, body, patience_s=patience_s)
 
     async def agents(self) -> list[AgentAnswer]:
         """All deployed agents."""

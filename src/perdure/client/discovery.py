@@ -18,10 +18,11 @@ from perdure.wire import DEFAULT_PORT
 
 
 class ServerFile(msgspec.Struct, frozen=True):
-    """What this module reads of `server.json`."""
+    """What this module reads of `server.json`. `gives_way`: the server was started in the background."""
 
     url: str
     pid: int = 0
+    gives_way: bool = False
 
 
 class Candidates(msgspec.Struct, frozen=True):

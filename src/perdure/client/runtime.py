@@ -160,8 +160,11 @@ class AsyncRuntime:
         """Like `serve`, until the task is cancelled."""
         if not agents:
             raise DefinitionError("E0106", "There is no agent to serve", fix="Give one: serve(agent).")
-        await self.deploy_async(*agents)
-        connection = await self.session.connection()
+        definitions = [agent_definition(agent) for agent in agents]
+        wait_s = self.session.options.reconnect_timeout
+        connection = await self.session.connection(wait_s=wait_s)
+        for definition in definitions:
+            await connection.api.deploy(definition, patience_s=wait_s)
         for agent in agents:
             _serve(connection, agent)
         _log.info("serving %s", ", ".join(connection.worker.tools) or "no tools")
@@ -199,7 +202,8 @@ class AgentRuntime(AsyncRuntime):
         worker_concurrency: tool calls that run in this process at the same time.
         worker_name: how this process's worker shows itself.
         dependencies: objects of this process that tools find in their context.
-        reconnect_timeout: seconds for which a wait or a stream looks for a server that has gone.
+        reconnect_timeout: seconds for which a wait or a stream looks for a server that has gone, and `serve` for one
+            that has not come yet.
         app_options: further options of an embedded server.
     """
 
@@ -325,8 +329,8 @@ class AgentRuntime(AsyncRuntime):
     def serve(self, *agents: Agent, blocking: bool = True) -> None:
         """Deploy these agents and run their tools in this process, until Ctrl-C or SIGTERM.
 
-        Calls in hand are finished first, for up to 30 seconds. With *blocking* off, return at once and serve in
-        the background.
+        Calls in hand are finished first, for up to 30 seconds. With *blocking* off, return once they are deployed and
+        serve in the background. A server that is not there yet is waited for, for `reconnect_timeout` seconds.
         """
         self.session.call(self.serve_async(*agents, blocking=False))
         if blocking:

@@ -7,6 +7,9 @@ A session is made without any I/O. With its first use it looks for the server:
     otherwise        the one of `server.json` in the home, or on the default port; when neither answers,
                      one is started in the background for this user, unless `auto_start` is off
 
+A program that only wants an answer is told soon that no server is there; one that serves tools may begin before its
+server and says for how long it waits (`connection`).
+
 Several threads and loops may use one session.
 """
 
@@ -23,7 +26,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from perdure.client.api import ApiClient
-from perdure.client.background import Found, ensure_server
+from perdure.client.background import Found, await_return, ensure_server
+from perdure.client.calls import TRY_AGAIN, Backoff
 from perdure.client.connection import Connection
 from perdure.client.discovery import Candidates, api_key_of, candidates, home_of
 from perdure.client.embedded import EmbeddedApp, open_embedded
@@ -36,6 +40,8 @@ from perdure.core.errors import ClientError, PerdureError
 T = TypeVar("T")
 
 _log = logging.getLogger("perdure.client")
+
+AWAY = frozenset({"E0701", *TRY_AGAIN})  # no server answers now, and one may soon
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,8 +81,30 @@ class Session:
         """Run a coroutine in the portal and wait: every synchronous method is this."""
         return self.portal.call(coroutine)
 
-    async def connection(self) -> Connection:
-        """The running loop's connection, opened if need be."""
+    async def connection(self, *, wait_s: float = 0.0) -> Connection:
+        """The running loop's connection, opened if need be.
+
+        Args:
+            wait_s: seconds for which a server that is away is waited for; one line of the log says so.
+
+        Raises:
+            ClientError: E0701 no server answers; E0702 it was started and does not answer; E0703 something else does.
+        """
+        backoff = Backoff(self.clock, wait_s)
+        while True:
+            try:
+                return await self._connection()
+            except PerdureError as error:
+                if error.code not in AWAY or self.options.embedded or not wait_s:
+                    raise
+                where = candidates(self.options.server_url, *self._surroundings())  # raises: it is no address
+                if backoff.is_fresh:
+                    urls = " and ".join(where.urls)
+                    _log.warning("no server answers at %s; waiting for it, for up to %g s", urls, wait_s)
+                if not await backoff.pause():
+                    raise
+
+    async def _connection(self) -> Connection:
         loop = asyncio.get_running_loop()
         with self._lock:
             for other in [other for other in self._opening if other.is_closed()]:
@@ -111,7 +139,8 @@ class Session:
         with self._lock:
             opening = self._opening.pop(asyncio.get_running_loop(), None)
         if opening is not None and not _is_spent(opening):
-            await (await asyncio.shield(opening)).close(grace_s)
+            with contextlib.suppress(PerdureError):  # it found no server: there is nothing to close
+                await (await asyncio.shield(opening)).close(grace_s)
         await asyncio.to_thread(self.close, grace_s)
 
     async def _open(self) -> Connection:
@@ -127,8 +156,7 @@ class Session:
         )
 
     async def _transport(self) -> tuple[Transport, str | None]:
-        environ = self._environ if self._environ is not None else dict(os.environ)
-        home = home_of(self.options.home, environ)
+        home, environ = self._surroundings()
         if self.options.embedded:
             with self._lock:
                 if self._app is None or (self._app.done() and self._app.exception() is not None):
@@ -142,6 +170,10 @@ class Session:
             self._server = await self._find(home, environ)
         url, key = self._server
         return HttpTransport(url), key
+
+    def _surroundings(self) -> tuple[Path, Mapping[str, str]]:
+        environ = self._environ if self._environ is not None else dict(os.environ)
+        return home_of(self.options.home, environ), environ
 
     async def _find(self, home: Path, environ: Mapping[str, str]) -> tuple[str, str | None]:
         where = candidates(self.options.server_url, home, environ)
@@ -161,8 +193,10 @@ class Session:
             async def look_again() -> Found:
                 return await _look(candidates(None, home, environ), self.clock)
 
-            _log.info("starting a server in the background; its log: %s", home / "server.log")
-            found = Found(await ensure_server(home, environ, self.clock, look_again))
+            if (back := await await_return(home, self.clock, look_again)) is None:
+                _log.info("starting a server in the background; its log: %s", home / "server.log")
+                back = await ensure_server(home, environ, self.clock, look_again)
+            found = Found(back)
         # The key is read last: the server that was just started has made it.
         return str(found.url), api_key_of(self.options.api_key, home, environ)
 

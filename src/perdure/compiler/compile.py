@@ -18,7 +18,9 @@ from perdure.agents.checks import (
     check_number,
     invalid_option,
 )
+from perdure.compiler.budgets import checked_budget
 from perdure.compiler.guardrails import checked_guards
+from perdure.compiler.memory import checked_memory
 from perdure.compiler.schemas import MAX_SCHEMA_BYTES, check_object_schema, check_schema
 from perdure.compiler.teams import NO_PLACE, Members, Place, lower_team, synthesizes, transfer_tools
 from perdure.compiler.texts import check_texts
@@ -50,11 +52,8 @@ NOT_YET = (
     "fallback_max_turns",
     "planner_context",
     "plan",
-    "memory",
-    "context_window",
     "prefill",
     "masked_fields",
-    "budget",
 )
 REQUEST = {
     "type": "object",
@@ -66,6 +65,7 @@ ANSWER = {
     "properties": {"answer": {"type": "string"}},
     "required": ["answer"],
 }
+MIN_WINDOW = 256  # tokens
 NO_MODEL = ModelRef("", "")
 MAX_NESTING = 50
 
@@ -132,6 +132,9 @@ def _compile(definition: AgentDefinition, depth: int, place: Place = NO_PLACE) -
         guards=checked_guards(definition.guardrails, where),
         hooks=tuple(h for h in HOOKS if h in definition.hooks),
         instructions_function=definition.instructions_function,
+        budget=checked_budget(definition.budget, where),
+        memory=checked_memory(definition.memory, where),
+        context_window=_window(definition, where),
     )
     return Bundle(plan, members.plans)
 
@@ -141,6 +144,12 @@ def _model(definition: AgentDefinition, team: TeamPlan | None) -> ModelRef:
     if team is not None and not definition.model:
         return NO_MODEL
     return parse_model(definition.model, definition.base_url)
+
+
+def _window(definition: AgentDefinition, where: str) -> int | None:
+    if definition.context_window is not None:
+        check_number("context_window", definition.context_window, MIN_WINDOW, MAX_COUNT, where=where)
+    return definition.context_window
 
 
 def _required(definition: AgentDefinition, tools: dict[str, ToolPlan], where: str) -> tuple[str, ...]:
@@ -240,8 +249,7 @@ def _tool_plan(tool: ToolDefinition, where: str, members: Members) -> ToolPlan:
     if tool.max_calls is not None:
         check_number("max_calls", tool.max_calls, 1, MAX_COUNT, where=where)
     _check_retry(tool.retry, where)
-    if tool.kind == "message":
-        raise DefinitionError("E0106", f"This server has no tools of the kind {tool.kind!r} yet", where=where)
+    check_number("batch_size", tool.batch_size, 1, MAX_COUNT, where=where)
     if (tool.agent is not None) != (tool.kind == "agent"):
         raise DefinitionError("E0106", "A tool of the kind agent has an agent, and no other has", where=where)
     schema = tool.input_schema or (NO_ARGUMENTS if tool.agent is None else REQUEST)
@@ -260,6 +268,8 @@ def _tool_plan(tool: ToolDefinition, where: str, members: Members) -> ToolPlan:
         kind=tool.kind,
         agent=None if tool.agent is None else members.add(tool.agent),
         guards=checked_guards(tool.guardrails, where),
+        batch_size=tool.batch_size,
+        blocking=tool.blocking,
         answer_schema=(tool.output_schema or ANSWER) if tool.kind == "human" else None,
     )
 

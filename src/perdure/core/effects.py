@@ -5,6 +5,8 @@ from the state alone: after a crash, `effects_of(state)` of the machine gives ag
 no recorded result.
 """
 
+from typing import Literal
+
 import msgspec
 
 
@@ -49,4 +51,36 @@ class StopChild(msgspec.Struct, frozen=True):
     child_id: str
 
 
-Effect = CallModel | AbortModel | OfferTask | WithdrawTask | StartChild | StopChild
+class TellChild(msgspec.Struct, frozen=True):
+    """Pass on to the child execution of this step what its parent was told: to pause, to go on, or to stop soon."""
+
+    step: str
+    child_id: str
+    what: Literal["pause", "resume", "stop"]
+
+
+class SayToChild(msgspec.Struct, frozen=True):
+    """Pass on to the child execution of this step the messages that it has not been given yet."""
+
+    step: str
+    child_id: str
+
+
+class AwaitSession(msgspec.Struct, frozen=True):
+    """Give `JoinSession` when that execution has ended."""
+
+    step: str
+    execution_id: str
+
+
+Effect = (
+    CallModel
+    | AbortModel
+    | OfferTask
+    | WithdrawTask
+    | StartChild
+    | StopChild
+    | TellChild
+    | SayToChild
+    | AwaitSession
+)

@@ -7,7 +7,8 @@
     ├── ExecutionError           E04xx  an execution: not found, conflict, outcome
     ├── JournalError             E05xx  storage: full, locked, corrupt, newer schema
     ├── ApiError                 E06xx  the server's door: auth, limits, malformed requests
-    └── ClientError              E07xx  the SDK and the command line
+    ├── ClientError              E07xx  the SDK and the command line
+    └── SemanticMemoryError      E08xx  what agents remember over sessions
 
 Every error says what happened, where, why and how to fix it, and carries a code that never changes its
 meaning. The same five fields cross the wire (`to_wire`, `from_wire`), so that the server's error is the
@@ -77,6 +78,7 @@ CODES: dict[str, tuple[str, int, str]] = {
     "E0420": ("too_deep", 400, "Agents call each other too deep"),
     "E0421": ("answer_invalid", 400, "The answer does not fit the question"),
     "E0422": ("guardrail", 500, "A guardrail stopped the execution"),
+    "E0424": ("budget", 402, "The budget is used up"),
     # E05xx storage
     "E0501": ("journal_full", 503, "The disk is full"),
     "E0502": ("journal_locked", 409, "Another server uses this data directory"),
@@ -112,6 +114,15 @@ CODES: dict[str, tuple[str, int, str]] = {
     "E0707": ("runtime_configured", 400, "The runtime exists already"),
     "E0708": ("local_model", 502, "The local model cannot be used"),
     "E0715": ("bad_recording", 400, "The file is not a recording that can be replayed"),
+    # E08xx semantic memory
+    "E0801": ("memory_extra", 400, "The library of a memory store or an embedder is not installed"),
+    "E0802": ("memory_invalid", 400, "A memory entry, a query or a filter is not valid"),
+    "E0803": ("memory_space", 409, "The memory holds vectors of another embedder"),
+    "E0804": ("memory_conflict", 409, "The idempotency key was used for another text"),
+    "E0805": ("memory_unavailable", 503, "The memory store cannot be reached or written at the moment"),
+    "E0806": ("memory_unreadable", 500, "The memory's data is damaged or of a newer version"),
+    "E0807": ("memory_closed", 409, "The memory is closed"),
+    "E0808": ("embedder_failed", 502, "The embedder gave no usable vector"),
 }
 
 
@@ -222,6 +233,12 @@ class ClientError(PerdureError):
     family = "E07"
 
 
+class SemanticMemoryError(PerdureError):
+    """Semantic memory: a store, an embedder, or what they are given (E08xx)."""
+
+    family = "E08"
+
+
 FAMILIES: tuple[type[PerdureError], ...] = (
     DefinitionError,
     ModelError,
@@ -230,6 +247,7 @@ FAMILIES: tuple[type[PerdureError], ...] = (
     JournalError,
     ApiError,
     ClientError,
+    SemanticMemoryError,
 )
 
 

@@ -16,9 +16,22 @@ import msgspec
 from perdure.core.event_base import ErrorInfo, Event, Handover, HistoryRef, ParentRef, storable
 from perdure.core.messages import Message
 from perdure.core.model import FinishReason, Usage
+from perdure.core.talk_events import (
+    CondenseRequested,
+    MessageAwaited,
+    MessageMode,
+    MessageReceived,
+    MessagesTaken,
+    ModelInterrupted,
+    SessionAwaited,
+    SessionJoined,
+    StopRequested,
+)
 from perdure.core.team_events import (
     AgentChosen,
     AnswerProposed,
+    BudgetGranted,
+    BudgetReached,
     ChildCompleted,
     ChildFailed,
     ChildRequested,
@@ -43,10 +56,13 @@ __all__ = [
     "ApprovalDecided",
     "ApprovalKind",
     "ApprovalRequested",
+    "BudgetGranted",
+    "BudgetReached",
     "ChildCompleted",
     "ChildFailed",
     "ChildRequested",
     "ChildRole",
+    "CondenseRequested",
     "ErrorInfo",
     "Event",
     "ExecutionCancelled",
@@ -64,15 +80,23 @@ __all__ = [
     "HistoryRef",
     "HookEnded",
     "JudgeRequested",
+    "MessageAwaited",
+    "MessageMode",
+    "MessageReceived",
+    "MessagesTaken",
     "ModelCompleted",
     "ModelFailed",
+    "ModelInterrupted",
     "ModelLost",
     "ModelRequested",
     "OutputRejected",
     "ParentRef",
     "Recorded",
     "Replaced",
+    "SessionAwaited",
+    "SessionJoined",
     "StopDecided",
+    "StopRequested",
     "TimerFired",
     "ToolCompleted",
     "ToolFailed",
@@ -98,7 +122,8 @@ class ExecutionStarted(Event, frozen=True, omit_defaults=True, tag="execution_st
     """Begun; always seq 1. `deadline_ms` is wall time, None without a limit.
 
     `v` is the `EVENT_VERSION` of the release that began it; absent means 1, whatever the release that reads it.
-    `strategy` is set for a team that drives its agents by a machine of its own.
+    `strategy` is set for a team that drives its agents by a machine of its own; `budgets` are the executions, from the
+    root down, whose budgets this one counts in.
     """
 
     BODY: ClassVar[str | None] = "input"
@@ -114,6 +139,7 @@ class ExecutionStarted(Event, frozen=True, omit_defaults=True, tag="execution_st
     strategy: str = ""
     parent: ParentRef | None = None
     history: HistoryRef | None = None
+    budgets: tuple[str, ...] = ()
 
 
 class ExecutionPaused(Event, frozen=True, omit_defaults=True, tag="execution_paused"):
@@ -133,7 +159,7 @@ class ExecutionCompleted(Event, frozen=True, omit_defaults=True, tag="execution_
     """Ended with an answer. `output` is a text, or the JSON value that fits the output type.
 
     `finish_reason` is stop, length, content_filter, termination (with the `reason`), gate, max_turns of a
-    conversation, done (a person or a router said so), handoff, or handover (with to whom).
+    conversation, done (a person or a router said so), handoff, handover (with to whom), or stopped.
     """
 
     BODY: ClassVar[str | None] = "output"
@@ -307,8 +333,9 @@ class TimerFired(Event, frozen=True, omit_defaults=True, tag="timer_fired"):
 # Approvals ----------------------------------------------------------------------------------------------
 
 
-# What a person is asked: may this call run, a question to be answered, who goes on, may this pass a guardrail.
-ApprovalKind = Literal["call", "question", "pick", "guardrail"]
+# What a person is asked: may this call run, a question to be answered, who goes on, may this pass a
+# guardrail, may more be used than the budget allows.
+ApprovalKind = Literal["call", "question", "pick", "guardrail", "budget"]
 
 
 class ApprovalRequested(Event, frozen=True, omit_defaults=True, tag="approval_requested"):
@@ -385,6 +412,16 @@ AnyEvent = (
     | Replaced
     | AnswerProposed
     | JudgeRequested
+    | BudgetReached
+    | BudgetGranted
+    | CondenseRequested
+    | MessageReceived
+    | ModelInterrupted
+    | MessageAwaited
+    | MessagesTaken
+    | StopRequested
+    | SessionAwaited
+    | SessionJoined
 )
 
 TERMINAL = (ExecutionCompleted, ExecutionFailed, ExecutionCancelled)

@@ -58,6 +58,14 @@ def introductions(members: Sequence[Member]) -> str:
     return "\n".join(["Taking part in this conversation:", *told]) if told else ""
 
 
+def session_view(messages: Sequence[Message]) -> list[Message]:
+    """A conversation for the next execution of its session: as it was, without calls that nobody has answered."""
+    seen = list(messages)
+    while seen and seen[-1].tool_calls:
+        seen.pop()
+    return seen
+
+
 def handoff_view(messages: Sequence[Message]) -> list[Message]:
     """A conversation for an agent that has other tools: calls and results become text."""
     seen = []

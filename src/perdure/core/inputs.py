@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from perdure.core.events import ErrorInfo, Handover, HistoryRef, ParentRef
+from perdure.core.events import ErrorInfo, Handover, HistoryRef, MessageMode, ParentRef
 from perdure.core.messages import Message
 from perdure.core.model import ModelReply, Usage
 
 
 class Begin(msgspec.Struct, frozen=True):
-    """Start the execution; the first input, once."""
+    """Start the execution; the first input, once. `after` is the execution that must end before this one goes on."""
 
     plan_hash: str
     input: Message
@@ -25,6 +25,20 @@ class Begin(msgspec.Struct, frozen=True):
     context: dict[str, Any] | None = None
     parent: ParentRef | None = None
     history: HistoryRef | None = None
+    after: str | None = None
+    budgets: tuple[str, ...] = ()
+
+
+class BudgetBreached(msgspec.Struct, frozen=True):
+    """A limit stands in the way of a step; see `events.BudgetReached`."""
+
+    step: str
+    attempt: int
+    owner: str
+    limit: str
+    why: str
+    action: str
+    model: str = ""
 
 
 class ChildEnded(msgspec.Struct, frozen=True):
@@ -133,6 +147,28 @@ class Resume(msgspec.Struct, frozen=True):
     by: str
 
 
+class Say(msgspec.Struct, frozen=True):
+    """Somebody says something to the running execution. The same `id` again changes nothing."""
+
+    id: str
+    message: Message
+    by: str
+    mode: MessageMode = "enqueue"
+
+
+class StopSoon(msgspec.Struct, frozen=True):
+    """A person asks for the end after the turn that the execution is in."""
+
+    by: str
+    reason: str = ""
+
+
+class JoinSession(msgspec.Struct, frozen=True):
+    """The execution before this one in its session has ended."""
+
+    execution_id: str
+
+
 class Tick(msgspec.Struct, frozen=True):
     """A timer is due: the engine says only that time has passed; the machine knows for what."""
 
@@ -158,10 +194,14 @@ Input = (
     | TaskErrored
     | TaskSilent
     | ChildEnded
+    | BudgetBreached
     | Decide
     | Cancel
     | Pause
     | Resume
+    | Say
+    | StopSoon
+    | JoinSession
     | Tick
     | Recover
     | Quarantine

@@ -79,7 +79,8 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
 class ModelRequest(msgspec.Struct, frozen=True):
     """One call of a model: assembled from the journal by `core.transcript.assemble`.
 
-    `messages` is shared with the assembler and must not be changed. `attempt` counts from 1.
+    `messages` is shared with the assembler and must not be changed; the first `earlier` of them are of earlier executions
+    of the session. `attempt` counts from 1.
     `output_schema` is set when the answer must be JSON of that schema; the adapter uses the provider's own
     mode where there is one, and otherwise says it in the instructions. The core validates in any case.
     """
@@ -94,6 +95,7 @@ class ModelRequest(msgspec.Struct, frozen=True):
     settings: ModelSettings
     output_schema: dict[str, Any] | None = None
     output_name: str | None = None
+    earlier: int = 0
 
 
 class ModelReply(msgspec.Struct, frozen=True):

@@ -6,8 +6,10 @@ import msgspec
 
 from perdure.core.conditions import Condition, FunctionGate, Gate, Handoff, OnFunction, OnToolResult
 from perdure.core.definition import (
+    BudgetDefinition,
     GuardrailDefinition,
     HookName,
+    MemoryDefinition,
     OnChildFailure,
     OnUnknown,
     OutputDefinition,
@@ -78,6 +80,8 @@ class ToolPlan(msgspec.Struct, frozen=True):
     agent: Member | None = None
     answer_schema: dict[str, Any] | None = None
     guards: tuple[GuardrailDefinition, ...] = ()
+    batch_size: int = 1
+    blocking: bool = True
 
 
 # A function of the agent's, such as a router, has no options of its own: three attempts, tried again when it is lost.
@@ -120,6 +124,9 @@ class Plan(msgspec.Struct, frozen=True):
     guards: tuple[GuardrailDefinition, ...] = ()
     hooks: tuple[HookName, ...] = ()
     instructions_function: bool = False
+    budget: BudgetDefinition | None = None
+    memory: MemoryDefinition | None = None
+    context_window: int | None = None
 
     def tool(self, name: str) -> ToolPlan:
         """The tool of this name, or the options of a function (`@...`)."""
@@ -154,7 +161,12 @@ class Plan(msgspec.Struct, frozen=True):
     def models(self) -> tuple[ModelRef, ...]:
         """Every model that an execution of this plan may call itself."""
         judges = (parse_model(g.model, g.base_url) for g in self.all_guards if g.kind == "llm")
-        return (*((self.model,) if self.model.provider else ()), *judges)
+        cheaper = self.budget.downgrade_model if self.budget is not None else None
+        return (
+            *((self.model,) if self.model.provider else ()),
+            *judges,
+            *((parse_model(cheaper),) if cheaper else ()),
+        )
 
     @property
     def members(self) -> tuple[Member, ...]:

@@ -11,8 +11,8 @@ from perdure.core.plan_reading import MAX_OPERATIONS, MAX_STEPS
 
 # How many characters are read in all while a plan is looked for, so that a hostile text cannot hold the server up.
 MAX_SEARCH = 4_000_000
-# An object that cannot be read costs the decoder a count of the lines before it, at a fraction of reading them.
-_COST_OF_FAILURE = 100
+# Each try costs as much as so many characters; one that fails has the decoder count the lines before it as well.
+_COST_OF_A_TRY = 100
 _LINES_AT_ONCE = 20
 _FENCE = "```"
 
@@ -99,7 +99,7 @@ def _last_object(text: str) -> dict[str, Any] | None:
     at = text.find("{")
     while at != -1 and effort < MAX_SEARCH:
         value, end = _decoded(text, at)
-        effort += end - at + (0 if isinstance(value, dict) else _COST_OF_FAILURE + end // _LINES_AT_ONCE)
+        effort += end - at + _COST_OF_A_TRY + (0 if isinstance(value, dict) else end // _LINES_AT_ONCE)
         if _is_plan(value):
             found = value
         # Into an object that is none, or is no plan; over one that is.

@@ -161,3 +161,29 @@ class StopDecided(Event, frozen=True, omit_defaults=True, tag="stop_decided"):
 
     turn: int
     stop: bool
+
+
+# Budgets ------------------------------------------------------------------------------------------------
+
+
+class BudgetReached(Event, frozen=True, omit_defaults=True, tag="budget_reached"):
+    """A step is not made, because a limit stands in the way.
+
+    `owner` is the execution whose budget it is; `limit` is cost, tokens, model_calls, tool_calls or seconds; `action` what
+    is done: stop, ask, downgrade (to `model`) or finish.
+    """
+
+    step: str
+    owner: str
+    limit: str
+    why: str
+    action: str
+    model: str = ""
+
+
+class BudgetGranted(Event, frozen=True, omit_defaults=True, tag="budget_granted"):
+    """A person allowed as much again of what had run out."""
+
+    owner: str
+    limit: str
+    by: str

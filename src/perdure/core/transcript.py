@@ -11,13 +11,9 @@ from typing import Any
 import msgspec
 
 from perdure.core import events as ev
-from perdure.core.definition import OutputDefinition
-from perdure.core.guards import JUDGE_SCHEMA, judge_text
-from perdure.core.history import Entry, conversation_text, entry_of
-from perdure.core.messages import Message, Part, TextPart, ToolResultPart, user
-from perdure.core.model import ModelRequest, ModelSettings
-from perdure.core.model_name import parse_model
-from perdure.core.plan import Plan
+from perdure.core.history import Entry, conversation_text, entry_of, text_of
+from perdure.core.messages import Message, TextPart, ToolResultPart, user
+from perdure.core.windows import Condensation, condensed
 
 SUM_UP = "Your agents have answered. Sum up what they said in one answer to the request, and leave nothing of substance out."
 CONTINUE = "Your answer was cut off at its length limit. Go on exactly where it stopped, without repeating."
@@ -51,10 +47,16 @@ class Transcript:
         functions: the open calls of functions on workers, by step.
         children: the requests of the open child executions, by step.
         entries: what a team was asked, and what its agents said, in order.
+        given: what the execution was asked, as it stands now, without the context that was given beside it.
         before: how many of the messages are of the conversation that this one goes on from.
+        earlier: how many of the messages are of earlier executions of the session.
+        inbox: messages that no model has been shown; `said_ids` are the ids of all that were ever said.
+        passed_on: what was said while a child is open, by the child's step.
+        condensing: the open requests for a summary, by step.
         judges: the open questions to judging models, by step.
         replaced: what guardrails and callbacks put in the place of something, by subject, in this turn.
         instructions: what a function gave for them; None: the plan's. `added_instructions` stand behind them this turn.
+        model: what a budget has put in the place of the plan's model; `last_breach` is the last limit that was met.
         last_reply: the model's last answer; `asking` is its message.
         proposed: the answer that is being judged.
 
@@ -64,6 +66,7 @@ class Transcript:
 
     __slots__ = (
         "_after",
+        "_context",
         "_index",
         "_results",
         "added_instructions",
@@ -71,42 +74,60 @@ class Transcript:
         "before",
         "calls",
         "children",
+        "condensing",
         "cut",
+        "earlier",
         "entries",
         "functions",
+        "given",
+        "inbox",
         "instructions",
         "judges",
+        "last_breach",
         "last_reply",
         "last_text",
         "messages",
+        "model",
+        "passed_on",
         "proposed",
         "replaced",
+        "said_ids",
     )
 
     def __init__(self, history: Sequence[Message] = ()) -> None:
         self.messages: list[Message] = list(history)
         self.before = len(self.messages)
+        self.earlier = 0
         self.calls: dict[str, PendingCall] = {}
         self.functions: dict[str, PendingCall] = {}
         self.children: dict[str, ev.ChildRequested] = {}
         self.judges: dict[str, ev.JudgeRequested] = {}
+        self.condensing: dict[str, ev.CondenseRequested] = {}
+        self.given = _NO_MESSAGE
+        self.inbox: list[ev.MessageReceived] = []
+        self.said_ids: set[str] = set()
+        self.model: str | None = None
+        self.last_breach: ev.BudgetReached | None = None
+        self.passed_on: dict[str, list[ev.MessageReceived]] = {}
         self.replaced: dict[str, Any] = {}
         self.instructions: str | None = None
         self.added_instructions = ""
         self.last_reply: ev.ModelCompleted | None = None
         self.proposed: ev.AnswerProposed | None = None
         self.asking = _NO_MESSAGE
+        self.given = _NO_MESSAGE
         self.entries: list[Entry] = []
         self.cut: list[str] = []
         self.last_text = ""
         self._results: dict[str, ToolResultPart] = {}
         self._index: dict[str, int] = {}
         self._after: Message | None = None
+        self._context: dict[str, Any] | None = None
 
     def go_on_from(self, history: Sequence[Message]) -> None:
         """Put the conversation that this one goes on from before the first event is taken in."""
-        self.messages[:0] = history
-        self.before = len(history)
+        self.messages[self.before : self.before] = history
+        self.before += len(history)
 
     def fold(self, event: ev.Event, at_ms: int) -> None:
         """Take in the next event."""
@@ -115,14 +136,15 @@ class Transcript:
             take(self, event, at_ms)
 
     def _started(self, event: ev.ExecutionStarted, _at_ms: int) -> None:
+        self._context = event.context
+        self.given = event.input
         self.messages.append(opening(event))
         if event.strategy:
             self.entries.append(Entry("", self.messages[-1]))
 
-    @property
-    def given(self) -> Message:
-        """What the execution was given, as it stands now."""
-        return self.messages[self.before]
+    def opening_with(self, text: str) -> Message:
+        """The first message, when another text stands for what was asked."""
+        return in_context(with_text(self.given, text), self._context)
 
     def result_of(self, step: str) -> Any:
         """The result of a call of this turn."""
@@ -135,6 +157,11 @@ class Transcript:
 
     def _completed(self, event: ev.ModelCompleted, _at_ms: int) -> None:
         if self.judges.pop(event.step, None) is not None:
+            return
+        asked = self.condensing.pop(event.step, None)
+        if asked is not None:
+            part = Condensation(asked.first, asked.last, "", asked.tokens, asked.asked)
+            self.messages = condensed(self.messages, part, event.message.text)
             return
         self.last_reply, self.asking = event, event.message
         self.messages.append(event.message)
@@ -149,6 +176,7 @@ class Transcript:
     def _next_turn(self, event: ev.ModelRequested, _at_ms: int) -> None:
         if event.attempt == 1:
             self.replaced.clear()
+        unseen, self.inbox = self.inbox, []
         if self._results:
             steps = sorted(self._results, key=self._index.__getitem__)
             self.messages.append(Message("tool", tuple(self._results[s] for s in steps)))
@@ -156,6 +184,7 @@ class Transcript:
         if self._after is not None:
             self.messages.append(self._after)
             self._after = None
+        self.messages += [said.message for said in unseen]
 
     def _add(self, step: str, call_id: str, tool: str, result: Any, *, is_error: bool) -> None:
         self._results[step] = ToolResultPart(call_id, tool, result, is_error)
@@ -195,6 +224,7 @@ class Transcript:
 
     def _child_completed(self, event: ev.ChildCompleted, _at_ms: int) -> None:
         asked = self.children.pop(event.step)
+        self.passed_on.pop(event.step, None)
         if asked.call_id is not None:
             self._add(event.step, asked.call_id, asked.tool, event.output, is_error=False)
         elif asked.role == "member":
@@ -222,6 +252,9 @@ class Transcript:
     def _judge_requested(self, event: ev.JudgeRequested, _at_ms: int) -> None:
         self.judges[event.step] = event
 
+    def _condense_requested(self, event: ev.CondenseRequested, _at_ms: int) -> None:
+        self.condensing[event.step] = event
+
     def _proposed(self, event: ev.AnswerProposed, _at_ms: int) -> None:
         self.proposed = event
 
@@ -239,19 +272,52 @@ class Transcript:
         self.replaced[event.subject] = event.value
         step, _, kind = event.subject.rpartition(".")
         if event.subject == "in":
-            self._replace_text(self.before, event.value)
+            self.given = with_text(self.given, event.value)
+            self.messages[self.before] = in_context(self.given, self._context)
             if self.entries:
                 self.entries[0] = Entry("", self.messages[self.before])
         elif kind == "r" and step in self._results:
             self._results[step] = msgspec.structs.replace(self._results[step], result=event.value)
         elif kind in ("a", "out") and isinstance(event.value, str) and self.messages[-1].role == "assistant":
-            self._replace_text(-1, event.value)
+            self.messages[-1] = with_text(self.messages[-1], event.value)
             self.last_text = event.value
 
-    def _replace_text(self, place: int, text: str) -> None:
-        message = self.messages[place]
-        others = tuple(part for part in message.parts if not isinstance(part, TextPart))
-        self.messages[place] = Message(message.role, (TextPart(text), *others))
+    def _said(self, event: ev.MessageReceived, _at_ms: int) -> None:
+        self.said_ids.add(event.id)
+        self.inbox.append(event)
+        if self.entries:
+            self.entries.append(Entry("", event.message))
+        for step in self.children:
+            self.passed_on.setdefault(step, []).append(event)
+
+    def _interrupted(self, _event: ev.ModelInterrupted, _at_ms: int) -> None:
+        self.cut = []
+
+    def _awaited(self, event: ev.MessageAwaited, _at_ms: int) -> None:
+        self._index.setdefault(event.step, len(self._index))
+
+    def _taken(self, event: ev.MessagesTaken, _at_ms: int) -> None:
+        self._index.setdefault(event.step, len(self._index))
+        taken, self.inbox = self.inbox[: event.count], self.inbox[event.count :]
+        result = {"messages": [{"text": said.message.text, "by": said.by} for said in taken]}
+        self._add(event.step, event.call_id, event.tool, result, is_error=False)
+
+    def _budget_reached(self, event: ev.BudgetReached, _at_ms: int) -> None:
+        self.last_breach = event
+        self.judges.pop(event.step, None)
+        if event.model:
+            self.model = event.model
+        if event.step in self.calls:
+            told = {"error": "The call was not made: the budget does not allow it.", "code": "E0424"}
+            self._settle(event.step, {**told, "why": event.why}, is_error=True)
+
+    def _ended(self, event: ev.ExecutionCompleted, _at_ms: int) -> None:
+        # The conversation may go on in another execution: there the answer must be seen as it was given.
+        while self.messages and self.messages[-1].tool_calls:
+            self.messages.pop()  # calls that nobody will answer
+        said = self.messages[-1] if self.messages else None
+        if said is None or said.role != "assistant":
+            self.messages.append(Message("assistant", (TextPart(text_of(event.output)),)))
 
     def _asked(self, event: ev.ApprovalRequested, at_ms: int) -> None:
         if event.asks in ("call", "question"):
@@ -271,7 +337,7 @@ class Transcript:
 
     def _decided(self, event: ev.ApprovalDecided, _at_ms: int) -> None:
         call = self.calls[event.step]
-        if call.asks in ("pick", "guardrail"):
+        if call.asks in ("pick", "guardrail", "budget"):
             del self.calls[event.step]
         elif call.asks == "question" and event.decision == "approved":
             self._settle(event.step, event.answer, is_error=False)
@@ -288,9 +354,16 @@ _FOLD: dict[type[ev.Event], Callable[[Transcript, Any, int], None]] = {
     ev.OutputRejected: Transcript._output_rejected,  # noqa: SLF001
     ev.AnswerRefused: Transcript._answer_refused,  # noqa: SLF001
     ev.JudgeRequested: Transcript._judge_requested,  # noqa: SLF001
+    ev.CondenseRequested: Transcript._condense_requested,  # noqa: SLF001
     ev.AnswerProposed: Transcript._proposed,  # noqa: SLF001
     ev.HookEnded: Transcript._hook_ended,  # noqa: SLF001
     ev.Replaced: Transcript._replaced,  # noqa: SLF001
+    ev.BudgetReached: Transcript._budget_reached,  # noqa: SLF001
+    ev.MessageReceived: Transcript._said,  # noqa: SLF001
+    ev.ModelInterrupted: Transcript._interrupted,  # noqa: SLF001
+    ev.MessageAwaited: Transcript._awaited,  # noqa: SLF001
+    ev.MessagesTaken: Transcript._taken,  # noqa: SLF001
+    ev.ExecutionCompleted: Transcript._ended,  # noqa: SLF001
     ev.ToolRequested: Transcript._requested,  # noqa: SLF001
     ev.ToolRefused: Transcript._refused,  # noqa: SLF001
     ev.ToolCompleted: Transcript._tool_completed,  # noqa: SLF001
@@ -308,11 +381,21 @@ _FOLD: dict[type[ev.Event], Callable[[Transcript, Any, int], None]] = {
 
 def opening(event: ev.ExecutionStarted) -> Message:
     """The first message: the user's input, with the context that was given beside it."""
-    if not event.context:
-        return event.input
-    text = msgspec.json.format(msgspec.json.encode(event.context), indent=2).decode()
-    parts: tuple[Part, ...] = (TextPart(f"Context:\n{text}\n\n"), *event.input.parts)
-    return Message(event.input.role, parts)
+    return in_context(event.input, event.context)
+
+
+def in_context(given: Message, context: dict[str, Any] | None) -> Message:
+    """A message with a context before it."""
+    if not context:
+        return given
+    text = msgspec.json.format(msgspec.json.encode(context), indent=2).decode()
+    return Message(given.role, (TextPart(f"Context:\n{text}\n\n"), *given.parts))
+
+
+def with_text(message: Message, text: str) -> Message:
+    """A message with another text; what is no text of it stays."""
+    others = tuple(part for part in message.parts if not isinstance(part, TextPart))
+    return Message(message.role, (TextPart(text), *others))
 
 
 def error_result(error: ev.ErrorInfo) -> dict[str, Any]:
@@ -342,41 +425,3 @@ def rejection_text(errors: tuple[str, ...]) -> str:
     """What a model is told of an answer that does not fit the output type."""
     listed = "\n".join(f"- {e}" for e in errors)
     return f"Your answer does not fit the required JSON schema:\n{listed}\nAnswer again with the corrected JSON only."
-
-
-def assemble(plan: Plan, transcript: Transcript, execution_id: str, step: str, attempt: int) -> ModelRequest:
-    """The request of a model step: the plan's part and the conversation as it is."""
-    judge = transcript.judges.get(step)
-    if judge is not None:
-        return _judge_request(plan, judge, execution_id, attempt)
-    output: OutputDefinition | None = plan.output
-    instructions = plan.instructions if transcript.instructions is None else transcript.instructions
-    return ModelRequest(
-        execution_id=execution_id,
-        step=step,
-        attempt=attempt,
-        model=plan.model,
-        instructions="\n\n".join(filter(None, (instructions, transcript.added_instructions))),
-        messages=transcript.messages,
-        tools=plan.tool_specs,
-        settings=plan.settings,
-        output_schema=output.schema if output else None,
-        output_name=output.name if output else None,
-    )
-
-
-def _judge_request(plan: Plan, judge: ev.JudgeRequested, execution_id: str, attempt: int) -> ModelRequest:
-    """What a judging model is asked: the policy and the text, and nothing of the conversation."""
-    guard = next(g for g in plan.all_guards if g.name == judge.guard)
-    return ModelRequest(
-        execution_id=execution_id,
-        step=judge.step,
-        attempt=attempt,
-        model=parse_model(guard.model, guard.base_url),
-        instructions="",
-        messages=[user(judge_text(guard.policy, judge.content))],
-        tools=(),
-        settings=ModelSettings(max_tokens=guard.max_tokens, extra=plan.settings.extra),
-        output_schema=JUDGE_SCHEMA,
-        output_name="Verdict",
-    )

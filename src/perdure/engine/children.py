@@ -9,12 +9,12 @@ ended parent; the next start finds and cancels it (`take_up_orphans`).
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 
 from perdure.clock import Clock
 from perdure.core import events as ev
 from perdure.core import inputs as inp
-from perdure.core.effects import StartChild, StopChild
+from perdure.core.effects import SayToChild, StartChild, StopChild, TellChild
 from perdure.core.errors import ExecutionError, JournalError, PerdureError
 from perdure.core.machines.children import MAX_DEPTH
 from perdure.core.machines.turn_state import decode_state
@@ -50,6 +50,7 @@ class Children:
         self._residency = residency
         self._clock = clock
         self._starting: dict[str, asyncio.Task[None]] = {}
+        self._lanes: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     # Effects -------------------------------------------------------------------------------------------
@@ -68,6 +69,48 @@ class Children:
     def stop(self, _resident: Resident, effect: StopChild) -> None:
         """Cancel the child."""
         self._spawn(self._cancel(effect.child_id, "its parent has ended"))
+
+    def tell(self, _resident: Resident, effect: TellChild) -> None:
+        """Pass on a pause, a resume or the wish to stop."""
+        item: inp.Input = inp.StopSoon("perdure", "its parent is to stop")
+        if effect.what == "pause":
+            item = inp.Pause("perdure", "its parent is paused")
+        elif effect.what == "resume":
+            item = inp.Resume("perdure")
+        self._pass_on(effect.child_id, [item])
+
+    def say(self, resident: Resident, effect: SayToChild) -> None:
+        """Pass on what was said since the child is open; it takes each message once."""
+        said = resident.transcript.passed_on.get(effect.step, ())
+        self._pass_on(effect.child_id, [inp.Say(m.id, m.message, m.by, m.mode) for m in said])
+
+    def _pass_on(self, child_id: str, items: Sequence[inp.Input]) -> None:
+        """Give inputs to a child, after those that were given before."""
+        if items:
+            before = self._lanes.get(child_id)
+            task = self._lanes[child_id] = self._spawn(self._give(child_id, items, before))
+            task.add_done_callback(
+                lambda done: self._lanes.pop(child_id) if self._lanes.get(child_id) is done else None
+            )
+
+    async def _give(
+        self, child_id: str, items: Sequence[inp.Input], before: asyncio.Task[None] | None
+    ) -> None:
+        for earlier in (before, self._starting.get(child_id)):
+            if earlier is not None:
+                await asyncio.wait([earlier])
+        for item in items:
+            while True:
+                try:
+                    await self._residency.settle(child_id, item)
+                except JournalError as error:
+                    if error.code not in STORAGE_DOWN:
+                        raise
+                    await asyncio.sleep(_RETRY_S)
+                except PerdureError:
+                    break  # it has ended, or was never begun: there is nobody to be told
+                else:
+                    break
 
     def ended(self, resident: Resident, last: ev.AnyEvent) -> None:
         """A child has ended: tell its parent."""
@@ -127,6 +170,7 @@ class Children:
             deadline_ms=now + plan.timeout_ms if plan.timeout_ms else None,
             parent=ev.ParentRef(parent.execution_id, asked.step, depth),
             history=asked.history,
+            budgets=(*parent.budgets, *((asked.child_id,) if plan.budget is not None else ())),
         )
         child = self._residency.admit(new, plan, history)
         await settle(lambda done: self._driver.post(child, begin, done))
@@ -181,11 +225,22 @@ class Children:
         self._spawn(self._look(parent_id, step, child_id))
 
     async def _look(self, parent_id: str, step: str, child_id: str) -> None:
-        row = await self._journal.load(child_id)
-        if row is None:  # it was never begun: the parent's state asks for it again
-            self._residency.deliver(parent_id, inp.Recover("the server was restarted"))
-        else:
-            await self._take_up(row, parent_id, step)
+        while True:
+            try:
+                row = await self._journal.load(child_id)
+                if row is not None:
+                    await self._take_up(row, parent_id, step)
+                    return
+                # It was never begun. Its parent may be in memory already, for another reason: it is asked for here.
+                parent = await self._residency.get(parent_id)
+            except JournalError as error:
+                if error.code not in STORAGE_DOWN:
+                    raise
+                await asyncio.sleep(_RETRY_S)
+            else:
+                if parent.state.phase == "active":
+                    self.start(parent, StartChild(step, child_id))
+                return
 
     async def _take_up(self, row: StoredExecution, parent_id: str, step: str) -> None:
         if row.status not in TERMINAL_STATUSES:

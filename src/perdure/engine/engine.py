@@ -7,15 +7,20 @@ waits for a person or a timer is not even read.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from typing import Any
 
 import msgspec
 
 from perdure.clock import Clock
+from perdure.core import effects as eff
 from perdure.core import inputs as inp
-from perdure.core.effects import AbortModel, CallModel, Effect, OfferTask, StartChild, StopChild
+from perdure.core.effects import Effect
 from perdure.core.errors import PerdureError
 from perdure.core.events import TERMINAL, Recorded
 from perdure.core.machines.turn_state import TurnState, decode_state
+from perdure.core.model import ModelRef
+from perdure.core.tokens import Tokens
+from perdure.engine.budgets import Budgets
 from perdure.engine.children import Children
 from perdure.engine.config import EngineConfig
 from perdure.engine.driver import Driver
@@ -24,6 +29,7 @@ from perdure.engine.model_calls import ModelCalls
 from perdure.engine.ports import Catalog, Executions, Journal, Models, StoredExecution, Tasks
 from perdure.engine.residency import Residency
 from perdure.engine.resident import Resident
+from perdure.engine.sessions import Sessions
 from perdure.engine.streams import Streams
 from perdure.engine.task_gateway import TaskGateway
 from perdure.engine.timers import Timers
@@ -49,23 +55,38 @@ class Engine:
         models: Models,
         clock: Clock,
         config: EngineConfig | None = None,
+        tokens: Callable[[ModelRef], Tokens] | None = None,
     ) -> None:
         config = config or EngineConfig()
         self._journal = journal
         self._models = models
         self._driver = Driver(journal, clock, config)
-        self._residency = Residency(journal, catalog, self._driver, clock, config)
+        counted = {} if tokens is None else {"tokens": tokens}
+        self._residency = Residency(journal, catalog, self._driver, clock, config, **counted)
         self._streams = Streams(journal)
         self._gateway = TaskGateway(self._driver, self._residency, clock, config)
-        self._calls = ModelCalls(models, self._residency, self._streams, clock)
+        self._budgets = Budgets(journal, self._residency, clock)
+        self._calls = ModelCalls(models, self._residency, self._streams, self._budgets, clock)
         self._children = Children(journal, catalog, self._driver, self._residency, clock)
+        self._sessions = Sessions(journal, self._driver, self._residency)
         self._timers = Timers(journal, self._residency, clock)
         self._verbs = ExecutionVerbs(
-            journal, self._driver, self._residency, self._streams, self._gateway, clock
+            journal, self._driver, self._residency, self._streams, self._gateway, self._sessions, clock
         )
         self._background: list[asyncio.Task[None]] = []
         self.executions: Executions = self._verbs
         self.tasks: Tasks = self._gateway
+        self._performers: dict[type[Effect], Callable[[Resident, Any], None]] = {
+            eff.CallModel: self._calls.call,
+            eff.AbortModel: self._calls.abort,
+            eff.OfferTask: self._offer,
+            eff.WithdrawTask: self._gateway.withdraw,
+            eff.StartChild: self._children.start,
+            eff.StopChild: self._children.stop,
+            eff.TellChild: self._children.tell,
+            eff.SayToChild: self._children.say,
+            eff.AwaitSession: self._sessions.wait,
+        }
         listeners = self._driver.listeners
         listeners.publish = self._publish
         listeners.perform = self._perform
@@ -77,24 +98,19 @@ class Engine:
         return self._residency.fault
 
     def _publish(self, resident: Resident, records: list[Recorded]) -> None:
+        self._budgets.notice(resident, records)
         self._streams.publish(resident, records)
         self._verbs.notice(resident, records)
         if isinstance(records[-1].event, TERMINAL):
             self._children.ended(resident, records[-1].event)
+            self._sessions.ended(resident.execution_id)
 
     def _perform(self, resident: Resident, effect: Effect) -> None:
-        if isinstance(effect, CallModel):
-            self._calls.call(resident, effect)
-        elif isinstance(effect, OfferTask):
+        self._performers[type(effect)](resident, effect)
+
+    def _offer(self, resident: Resident, effect: eff.OfferTask) -> None:
+        if not resident.budgets or self._budgets.offer(resident, effect):
             self._gateway.offer(resident, effect)
-        elif isinstance(effect, AbortModel):
-            self._calls.abort(resident, effect)
-        elif isinstance(effect, StartChild):
-            self._children.start(resident, effect)
-        elif isinstance(effect, StopChild):
-            self._children.stop(resident, effect)
-        else:
-            self._gateway.withdraw(resident, effect)
 
     # Opening and closing -------------------------------------------------------------------------------
 
@@ -118,7 +134,10 @@ class Engine:
 
     def _take_up(self, row: StoredExecution, state: TurnState) -> None:
         """Begin again what one execution had in flight; it is read only when the machine must speak."""
-        asking = state.phase == "active" and not state.steps
+        # Also when a child may not have heard what its parent was told: the parent's state tells it again.
+        children = any(step.status == "child" for step in state.steps.values())
+        told = children and (state.phase == "paused" or state.stopping or bool(state.unseen))
+        asking = (state.phase == "active" and not state.steps) or told
         for step_id, step in state.steps.items():
             if step.status == "asking":
                 asking = True
@@ -128,6 +147,8 @@ class Engine:
                 self._gateway.offer_step(row.execution_id, step.agent or row.agent, step_id, step.tool or "")
             elif step.status == "child" and state.phase == "active":
                 self._children.take_up(row.execution_id, step_id, step.child_id or "")
+            elif step.status == "session":
+                self._sessions.wait_for(row.execution_id, step.child_id or "")
         if asking:
             self._residency.deliver(row.execution_id, inp.Recover(_RESTARTED))
 
@@ -146,6 +167,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._children.close()
+        await self._sessions.close()
         await self._calls.close()
         await self._residency.close()
         await self._journal.close()

@@ -9,15 +9,17 @@ from perdure.clock import Clock
 from perdure.core import ids
 from perdure.core import inputs as inp
 from perdure.core.errors import ExecutionError, PerdureError
-from perdure.core.events import TERMINAL, Recorded
+from perdure.core.events import TERMINAL, HistoryRef, MessageMode, Recorded
+from perdure.core.machines.draft import Applied
 from perdure.core.machines.turn_state import TurnState, decode_state
 from perdure.core.messages import Message
+from perdure.core.plan import Plan
+from perdure.engine.approvals import ApprovalVerbs
 from perdure.engine.driver import Driver, settle
 from perdure.engine.journal.failures import not_storable
 from perdure.engine.ports import (
     TERMINAL_STATUSES,
     ApprovalRow,
-    Decision,
     ExecutionFilter,
     ExecutionView,
     Journal,
@@ -31,6 +33,7 @@ from perdure.engine.ports import (
 )
 from perdure.engine.residency import Residency, not_found
 from perdure.engine.resident import Resident
+from perdure.engine.sessions import Sessions
 from perdure.engine.streams import Streams
 from perdure.engine.task_gateway import TaskGateway
 from perdure.engine.views import view, with_outcome
@@ -39,7 +42,7 @@ _TITLE_LENGTH = 120
 _NO_WORKER: Status = "waiting:worker"
 
 
-class ExecutionVerbs:
+class ExecutionVerbs(ApprovalVerbs):
     """Start, look at, stop, and decide about executions."""
 
     def __init__(
@@ -49,11 +52,12 @@ class ExecutionVerbs:
         residency: Residency,
         streams: Streams,
         tasks: TaskGateway,
+        sessions: Sessions,
         clock: Clock,
     ) -> None:
-        self._journal = journal
+        self._sessions = sessions
+        super().__init__(journal, residency)
         self._driver = driver
-        self._residency = residency
         self._streams = streams
         self._tasks = tasks
         self._clock = clock
@@ -66,10 +70,10 @@ class ExecutionVerbs:
         plan = await self._residency.keep_plan(request.plan_hash, request.plan)
         for member_hash, member in request.members.items():
             await self._residency.keep_plan(member_hash, member)
+        _check_session(request.session_id)
         now = self._clock.now_ms()
         execution_id = ids.execution_id(now, self._clock.random_bytes(10))
         request_hash = _request_hash(request)
-        timeout_ms = plan.timeout_ms if request.timeout_ms is None else request.timeout_ms
         new = NewExecution(
             execution_id=execution_id,
             agent=plan.agent,
@@ -81,22 +85,44 @@ class ExecutionVerbs:
             idempotency_key=request.idempotency_key,
             request_hash=request_hash,
         )
-        begin = inp.Begin(
-            plan_hash=request.plan_hash,
-            input=request.input,
-            started_by=request.started_by,
-            deadline_ms=now + timeout_ms if timeout_ms else None,
-            session_id=request.session_id,
-            idempotency_key=request.idempotency_key,
-            context=request.context,
-        )
-        resident = self._residency.admit(new, plan)
-        _, answer = await settle(lambda done: self._driver.post(resident, begin, done))
+        if request.session_id is None:
+            answer = await self._begin(request, new, plan, None, None)
+        else:
+            async with self._sessions.lock(request.session_id, plan.agent):
+                history, after = await self._sessions.before(request.session_id, plan.agent)
+                answer = await self._begin(request, new, plan, history, after)
         if not isinstance(answer, StoredExecution):
             return Started(execution_id, created=True)
         if answer.request_hash != request_hash:
             raise _key_conflict(answer)
         return Started(answer.execution_id, created=False)
+
+    async def _begin(
+        self,
+        request: StartRequest,
+        new: NewExecution,
+        plan: Plan,
+        history: HistoryRef | None,
+        after: str | None,
+    ) -> Applied | StoredExecution:
+        timeout_ms = plan.timeout_ms if request.timeout_ms is None else request.timeout_ms
+        begin = inp.Begin(
+            plan_hash=request.plan_hash,
+            input=request.input,
+            started_by=request.started_by,
+            deadline_ms=new.created_at_ms + timeout_ms if timeout_ms else None,
+            session_id=request.session_id,
+            idempotency_key=request.idempotency_key,
+            context=request.context,
+            history=history,
+            after=after,
+            budgets=(new.execution_id,) if plan.budget is not None else (),
+        )
+        seen = [] if after else await self._residency.history_of(history, plan.agent, plan.include_contents)
+        resident = self._residency.admit(new, plan, seen)
+        resident.transcript.earlier = len(seen)
+        _, answer = await settle(lambda done: self._driver.post(resident, begin, done))
+        return answer
 
     # Looking -------------------------------------------------------------------------------------------
 
@@ -212,49 +238,15 @@ class ExecutionVerbs:
         """See `ports.Executions.resume`."""
         return await self._do(execution_id, inp.Resume(by))
 
-    # Approvals -----------------------------------------------------------------------------------------
+    async def say(
+        self, execution_id: str, message_id: str, message: Message, by: str, mode: MessageMode
+    ) -> ExecutionView:
+        """See `ports.Executions.say`."""
+        return await self._do(execution_id, inp.Say(message_id, message, by, mode))
 
-    async def decide(self, approval_id: str, decision: Decision) -> ApprovalRow:
-        """See `ports.Executions.decide`."""
-        row = await self.approval(approval_id)
-        if row.decision is not None:
-            raise _decided(row)
-        item = inp.Decide(
-            approval_id=approval_id,
-            decision=decision.decision,
-            by=decision.by,
-            channel=decision.channel,
-            asked=row.arguments,
-            effect_hash=decision.effect_hash,
-            reason=decision.reason,
-            arguments=decision.arguments,
-            answer=decision.answer,
-        )
-        try:
-            await self._residency.settle(row.execution_id, item)
-        except ExecutionError as error:
-            if error.code in ("E0408", "E0402"):
-                raise _decided(await self.approval(approval_id)) from error
-            raise
-        return await self.approval(approval_id)
-
-    async def approvals(
-        self, execution_id: str | None, *, pending: bool, tree: bool = False
-    ) -> list[ApprovalRow]:
-        """See `ports.Executions.approvals`."""
-        return await self._journal.approvals(execution_id=execution_id, pending=pending, tree=tree)
-
-    async def approval(self, approval_id: str) -> ApprovalRow:
-        """See `ports.Executions.approval`."""
-        row = await self._journal.approval(approval_id)
-        if row is None:
-            raise ExecutionError(
-                "E0407",
-                "No approval has this id",
-                where=f"approval {approval_id}",
-                fix="`perdure ls --status waiting:approval` lists the executions that wait for a person.",
-            )
-        return row
+    async def stop(self, execution_id: str, by: str, reason: str) -> ExecutionView:
+        """See `ports.Executions.stop`."""
+        return await self._do(execution_id, inp.StopSoon(by, reason))
 
 
 def _request_hash(request: StartRequest) -> str:
@@ -264,22 +256,15 @@ def _request_hash(request: StartRequest) -> str:
         raise not_storable(error, "(new)") from error
 
 
+def _check_session(session_id: str | None) -> None:
+    try:
+        (session_id or "").encode()
+    except UnicodeEncodeError as error:
+        raise not_storable(error, "(new)") from error
+
+
 def _title(message: Message) -> str:
     return " ".join(message.text.split())[:_TITLE_LENGTH]
-
-
-def _decided(row: ApprovalRow) -> ExecutionError:
-    who = f" by {row.decided_by}" if row.decided_by else ""
-    what = "is void: the execution has ended" if row.decision == "void" else f"was {row.decision}{who}"
-    return ExecutionError(
-        "E0408",
-        f"The approval {what}",
-        where=f"approval {row.approval_id}, execution {row.execution_id}",
-        fix="One decision is made per call; nothing was changed.",
-        decision=row.decision,
-        decided_by=row.decided_by,
-        decided_at_ms=row.decided_at_ms,
-    )
 
 
 def _key_conflict(existing: StoredExecution) -> ExecutionError:

@@ -14,7 +14,8 @@ from perdure.core.effects import AbortModel, CallModel
 from perdure.core.errors import ModelError
 from perdure.core.events import ErrorInfo
 from perdure.core.model import Delta, ModelReply
-from perdure.core.transcript import assemble
+from perdure.core.requests import assemble
+from perdure.engine.budgets import Budgets
 from perdure.engine.faults import crash_point
 from perdure.engine.ports import Models
 from perdure.engine.residency import Residency
@@ -35,7 +36,10 @@ class _Call(NamedTuple):
 class ModelCalls:
     """The calls in flight, by execution and step."""
 
-    def __init__(self, models: Models, residency: Residency, streams: Streams, clock: Clock) -> None:
+    def __init__(
+        self, models: Models, residency: Residency, streams: Streams, budgets: Budgets, clock: Clock
+    ) -> None:
+        self._budgets = budgets
         self.made = 0
         self.failed = 0
         self._models = models
@@ -69,8 +73,11 @@ class ModelCalls:
         part = self._streams.begin(execution_id, step, attempt)
         self.made += 1
 
+        is_judge = step in resident.transcript.judges or step in resident.transcript.condensing
+
         def on_delta(delta: Delta) -> None:
-            self._streams.delta(execution_id, part, delta)
+            if not is_judge:  # what a judge says is no part of the answer
+                self._streams.delta(execution_id, part, delta)
 
         try:
             item = await self._ask(resident, step, attempt, on_delta)
@@ -85,11 +92,22 @@ class ModelCalls:
 
     async def _ask(
         self, resident: Resident, step: str, attempt: int, on_delta: Callable[[Delta], None]
-    ) -> inp.ModelSucceeded | inp.ModelErrored:
+    ) -> inp.ModelSucceeded | inp.ModelErrored | inp.BudgetBreached:
         began = self._clock.monotonic()
         model = resident.plan.model
         try:
-            request = assemble(resident.plan, resident.transcript, resident.execution_id, step, attempt)
+            request = assemble(
+                resident.plan,
+                resident.transcript,
+                resident.execution_id,
+                step,
+                attempt,
+                resident.scope.tokens,
+            )
+            if resident.budgets:
+                breached = await self._budgets.reserve(resident, step, attempt, request)
+                if breached is not None:
+                    return breached
             reply = await self._models.complete(request, on_delta)
         except ModelError as error:
             return self._errored(step, attempt, error)

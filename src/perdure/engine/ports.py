@@ -10,12 +10,11 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from perdure.core.definition import AgentDefinition
 from perdure.core.errors import JournalError
-from perdure.core.events import AnyEvent, ApprovalKind, Recorded
+from perdure.core.events import AnyEvent, ApprovalKind, MessageMode, Recorded
 from perdure.core.messages import Message
 from perdure.core.model import Delta, ModelRef, ModelReply, ModelRequest, Usage
-from perdure.core.plan import Bundle, Plan
+from perdure.core.plan import Plan
 
 # What an execution is doing, in one word: the same in journal, API, command line and page.
 Status = Literal[
@@ -24,6 +23,8 @@ Status = Literal[
     "waiting:timer",
     "waiting:worker",
     "waiting:child",
+    "waiting:message",
+    "waiting:session",
     "paused",
     "quarantined",
     "completed",
@@ -175,7 +176,7 @@ class Journal(Protocol):
         """Executions, newest first."""
 
     async def unfinished(self) -> list[StoredExecution]:
-        """What a restart takes up, oldest first: status running, waiting:worker, waiting:child, paused or quarantined.
+        """What a restart takes up, oldest first: what is running, paused, quarantined, or waits for another execution.
 
         The last two may have had steps in flight; what waits for a person or a timer has not.
         """
@@ -366,56 +367,52 @@ class Executions(Protocol):
 
     async def start(self, request: StartRequest) -> Started:
         """Begin an execution; its plan is stored first. E0413 when the idempotency key is of another request."""
-        ...
 
     async def get(self, execution_id: str) -> ExecutionView:
         """The execution as it is now; E0401 when there is none."""
-        ...
 
     async def find(self, where: ExecutionFilter) -> list[ExecutionView]:
         """Executions, newest first; outputs and waits are left out."""
-        ...
 
     async def events(self, execution_id: str, after: int, limit: int) -> list[Recorded]:
         """Stored events after seq *after*, in order."""
-        ...
 
     def stream(self, execution_id: str, after: int) -> AsyncIterator[StreamItem]:
         """Every event after *after*, stored ones first, then live ones and deltas; ends after a terminal event.
 
         No gap and no duplicate by seq. A reader that is too slow for the live queue is served from the journal.
         """
-        ...
 
     async def wait(self, execution_id: str, timeout_ms: int) -> ExecutionView:
         """The view when the execution has ended, or as it is after *timeout_ms*."""
-        ...
 
     async def cancel(self, execution_id: str, by: str, reason: str) -> ExecutionView:
         """End it now; steps in flight are stopped (E9)."""
-        ...
 
     async def pause(self, execution_id: str, by: str, reason: str) -> ExecutionView:
         """Begin no new step until `resume`."""
-        ...
 
     async def resume(self, execution_id: str, by: str) -> ExecutionView:
         """Go on after a pause or out of quarantine; on a running execution it changes nothing."""
-        ...
+
+    async def say(
+        self, execution_id: str, message_id: str, message: Message, by: str, mode: MessageMode
+    ) -> ExecutionView:
+        """Say something to a running execution; the same id again changes nothing. E0402 when it is over."""
+
+    async def stop(self, execution_id: str, by: str, reason: str) -> ExecutionView:
+        """Ask for the end after the turn that it is in, with what there is."""
 
     async def decide(self, approval_id: str, decision: Decision) -> ApprovalRow:
         """Record the one decision; E0407, E0408 (with the decision that won), E0409, E0305."""
-        ...
 
     async def approvals(
         self, execution_id: str | None, *, pending: bool, tree: bool = False
     ) -> list[ApprovalRow]:
         """Approvals, the longest waiting first; with *tree* those of all executions below it as well."""
-        ...
 
     async def approval(self, approval_id: str) -> ApprovalRow:
         """One approval; E0407 when there is none."""
-        ...
 
 
 # What the engine offers: tasks ---------------------------------------------------------------------------
@@ -475,39 +472,20 @@ class Tasks(Protocol):
 
     async def poll(self, worker: str, tools: Sequence[str], want: int, wait_ms: int) -> list[Task]:
         """Up to *want* tasks for these queues, leased to this worker; waits up to *wait_ms* for the first."""
-        ...
 
     async def complete(self, results: Sequence[TaskResult]) -> list[dict[str, Any] | None]:
         """Record outcomes; for each: None when it is recorded durably, else an error's wire form.
 
         E0307: the attempt is over and the worker drops its result.
         """
-        ...
 
     def heartbeat(self, worker: str, leases: Sequence[LeaseRef]) -> list[bool]:
         """Extend leases; for each: whether this worker still holds it. False: stop and drop the work."""
-        ...
 
     def workers(self) -> list[WorkerView]:
         """The workers heard of lately."""
-        ...
 
 
 def task_queue_name(agent: str, tool: str) -> str:
     """Where a tool's tasks are offered: tools of two agents with one name never mix."""
     return f"{agent}.{tool}"
-
-
-# Compilation ---------------------------------------------------------------------------------------------
-
-
-class Compile(Protocol):
-    """The one compiler, as the server sees it."""
-
-    def __call__(self, definition: AgentDefinition) -> Bundle:
-        """Resolve and validate.
-
-        Raises:
-            DefinitionError: E0101 to E0107.
-        """
-        ...

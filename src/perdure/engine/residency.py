@@ -5,7 +5,7 @@ byte for byte (I9). What does not check out is refused by name and harms no othe
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 
 import msgspec
 
@@ -14,12 +14,14 @@ from perdure.core import inputs as inp
 from perdure.core.effects import CallModel
 from perdure.core.errors import ExecutionError, JournalError, PerdureError
 from perdure.core.events import ExecutionStarted, HistoryRef
-from perdure.core.history import handoff_view, team_view
+from perdure.core.history import handoff_view, session_view, team_view
 from perdure.core.machines.draft import Applied
 from perdure.core.machines.turn import effects_of
 from perdure.core.machines.turn_state import TurnState, decode_state, encode_state, evolve
 from perdure.core.messages import Message
+from perdure.core.model import ModelRef
 from perdure.core.plan import Plan
+from perdure.core.tokens import Tokens, heuristic_tokens
 from perdure.engine.config import EngineConfig
 from perdure.engine.driver import STORAGE_DOWN, Driver, settle
 from perdure.engine.journal.failures import conflict, not_open
@@ -42,12 +44,23 @@ def not_found(execution_id: str) -> ExecutionError:
     )
 
 
+def _by_rule(_model: ModelRef) -> Tokens:
+    return heuristic_tokens
+
+
 class Residency:
     """The executions in memory, by id."""
 
     def __init__(
-        self, journal: Journal, catalog: Catalog, driver: Driver, clock: Clock, config: EngineConfig
+        self,
+        journal: Journal,
+        catalog: Catalog,
+        driver: Driver,
+        clock: Clock,
+        config: EngineConfig,
+        tokens: Callable[[ModelRef], Tokens] = _by_rule,
     ) -> None:
+        self._tokens = tokens
         self.residents: dict[str, Resident] = {}
         self.fault: JournalError | None = None
         self._journal = journal
@@ -100,7 +113,9 @@ class Residency:
     def admit(self, new: NewExecution, plan: Plan, history: Sequence[Message] = ()) -> Resident:
         """A new execution, not yet in the journal; *history* is the conversation that it goes on from."""
         self._check()
-        resident = self.residents[new.execution_id] = Resident(new, plan, TurnState(), history)
+        resident = self.residents[new.execution_id] = Resident(
+            new, plan, TurnState(), history, self._tokens(plan.model)
+        )
         return resident
 
     async def history_of(
@@ -114,17 +129,20 @@ class Residency:
         if ref is None or include == "none":
             return []
         source = self.residents.get(ref.execution_id)
-        if source is None or source.lost:
+        # One that has ended is not replayed when somebody asks for it: its conversation is not in memory then.
+        if source is None or source.lost or source.state.over:
             row = await self._journal.load(ref.execution_id)
             if row is None:
                 raise not_found(ref.execution_id)
             source = await self._folded(row)
+        seen = source.transcript
         if ref.kind == "team":
             members = source.plan.team.members if source.plan.team is not None else ()
-            return team_view(source.transcript.entries[: ref.upto], members, viewer)
+            before = handoff_view(seen.messages[: seen.before])
+            return [*before, *team_view(seen.entries[: ref.upto], members, viewer)]
         if ref.kind == "handoff":
-            return handoff_view(source.transcript.messages[: ref.upto])
-        return list(source.transcript.messages)
+            return handoff_view(seen.messages[: ref.upto])
+        return session_view(seen.messages) if source.state.over else []
 
     async def _folded(self, row: StoredExecution) -> Resident:
         """An execution read for its conversation alone: nobody drives it."""
@@ -145,13 +163,16 @@ class Residency:
             resident = self.residents.get(execution_id)
             if resident is not None:
                 return resident
-            self._check()
-            future = self._loading.get(execution_id)
-            if future is None:
-                future = self._loading[execution_id] = asyncio.get_running_loop().create_future()
-                self._spawn(self._load_into(execution_id, future))
             # Another who waited for the same load may have used it and let it go already.
-            await asyncio.shield(future)
+            await self._read(execution_id)
+
+    async def _read(self, execution_id: str) -> None:
+        self._check()
+        future = self._loading.get(execution_id)
+        if future is None:
+            future = self._loading[execution_id] = asyncio.get_running_loop().create_future()
+            self._spawn(self._load_into(execution_id, future))
+        await asyncio.shield(future)
 
     async def settle(self, execution_id: str, item: inp.Input) -> tuple[Resident, Applied | StoredExecution]:
         """Give the execution an input and wait for its outcome, which is durable then; an error is raised."""
@@ -175,8 +196,7 @@ class Residency:
     async def _load_into(self, execution_id: str, future: asyncio.Future[Resident]) -> None:
         failure: PerdureError | None = None
         try:
-            resident = await self._load(execution_id)
-            self.residents.setdefault(execution_id, resident)
+            resident = self.residents.setdefault(execution_id, await self._load(execution_id))
         except PerdureError as error:
             failure = error
         except asyncio.CancelledError:
@@ -191,13 +211,16 @@ class Residency:
             else:
                 future.set_exception(failure)
                 future.exception()  # retrieved here: nobody may be waiting any more
+        if failure is None:
+            # Before anybody else has it: no commit is under way yet that the calls begun here would not know of.
+            self._give_kept(resident)
 
     async def _load(self, execution_id: str) -> Resident:
         row = await self._journal.load(execution_id)
         if row is None:
             raise not_found(execution_id)
         plan = await self.plan_of(row.plan_hash)
-        resident = Resident(row, plan, decode_state(row.state))
+        resident = Resident(row, plan, decode_state(row.state), tokens=self._tokens(plan.model))
         resident.touched = self._clock.monotonic()
         if row.status not in TERMINAL_STATUSES:
             await self._replay(resident, row)
@@ -210,9 +233,11 @@ class Residency:
         started = records[0].event if records else None
         if isinstance(started, ExecutionStarted) and started.history is not None:
             plan = resident.plan
-            resident.transcript.go_on_from(
-                await self.history_of(started.history, plan.agent, plan.include_contents)
-            )
+            before = await self.history_of(started.history, plan.agent, plan.include_contents)
+            resident.transcript.go_on_from(before)
+            if started.history.kind == "session":
+                resident.transcript.earlier = len(before)
+            resident.joined = bool(before)
         for record in records:
             if record.seq > row.last_seq:
                 break
@@ -284,14 +309,20 @@ class Residency:
             await self._give_again(execution_id)
 
     async def _give_again(self, execution_id: str) -> None:
+        """Read an execution for the inputs that are kept for it; whoever reads it gives it these first."""
+        if execution_id not in self._kept:
+            return  # somebody has
         try:
-            resident = await self.get(execution_id)
+            await self._read(execution_id)
         except PerdureError as error:
             self._not_again(execution_id, error)
-            return
+
+    def _give_kept(self, resident: Resident) -> None:
+        """Give an execution that was just read the inputs that are kept for it, and begin again what it asks for."""
+        execution_id = resident.execution_id
         kept = self._kept.pop(execution_id, None)
         if kept is None:
-            return  # another who waited for the same read has given all of it
+            return
         resident.faults = max(resident.faults, self._faults.pop(execution_id, 0))
         resident.single = execution_id in self._single
         self._single.discard(execution_id)

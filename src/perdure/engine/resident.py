@@ -10,6 +10,8 @@ from perdure.core.machines.draft import Applied, Scope
 from perdure.core.machines.turn_state import TurnState
 from perdure.core.messages import Message
 from perdure.core.plan import Plan
+from perdure.core.requests import remembered
+from perdure.core.tokens import Tokens, heuristic_tokens
 from perdure.core.transcript import Transcript
 from perdure.engine.ports import ApprovalRow, NewExecution, Status, StoredExecution
 
@@ -28,11 +30,13 @@ class Resident:
     __slots__ = (
         "agent",
         "asked",
+        "budgets",
         "committing",
         "created_at_ms",
         "depth",
         "faults",
         "idempotency_key",
+        "joined",
         "lost",
         "mailbox",
         "new",
@@ -59,13 +63,16 @@ class Resident:
         plan: Plan,
         state: TurnState,
         history: Sequence[Message] = (),
+        tokens: Tokens = heuristic_tokens,
     ) -> None:
-        self.transcript = Transcript(history)
+        self.transcript = Transcript([*remembered(plan), *history])
         self.parent: ParentRef | None = None
         self.parent_id = row.parent_id
         self.depth = 0
+        self.joined = False  # the conversation of its session before it stands in the transcript
+        self.budgets: tuple[str, ...] = ()
         self.plan = plan
-        self.scope = Scope(row.execution_id, plan, self.transcript)
+        self.scope = Scope(row.execution_id, plan, self.transcript, tokens)
         self.state = state
         self.seq = 0
         self.status: Status = "running"
@@ -97,8 +104,10 @@ class Resident:
 
     def fold(self, event: Event, at_ms: int) -> None:
         """Take an event into the conversation."""
-        if isinstance(event, ExecutionStarted) and event.parent is not None:
-            self.parent, self.depth = event.parent, event.parent.depth
+        if isinstance(event, ExecutionStarted):
+            self.budgets = event.budgets
+            if event.parent is not None:
+                self.parent, self.depth = event.parent, event.parent.depth
         self.transcript.fold(event, at_ms)
 
     @property
@@ -107,18 +116,22 @@ class Resident:
         return not self.committing and not self.mailbox
 
 
+# What is waited for, by the status of a step; the first of those that there are is the execution's. A child comes first,
+# because work is going on below: it is what a restart must look after.
+_WAITS: dict[str, Status] = {
+    "child": "waiting:child",
+    "session": "waiting:session",
+    "approval": "waiting:approval",
+    "message": "waiting:message",
+}
+
+
 def status_of(state: TurnState) -> Status:
     """The execution's status in one word, from its state alone."""
     if state.phase != "active":
         return "running" if state.phase == "new" else state.phase
-    waiting: Status = "running"
-    for step in state.steps.values():
-        if step.status in ("asking", "leased") or (step.status == "ready" and step.due_ms is None):
-            return "running"
-        if step.status == "approval":
-            waiting = "waiting:approval"
-        elif step.status == "child" and waiting != "waiting:approval":
-            waiting = "waiting:child"
-        elif waiting == "running":
-            waiting = "waiting:timer"
-    return waiting
+    statuses = {step.status for step in state.steps.values()}
+    offered = any(step.status == "ready" and step.due_ms is None for step in state.steps.values())
+    if not statuses or offered or statuses & {"asking", "leased"}:
+        return "running"
+    return next((waits for status, waits in _WAITS.items() if status in statuses), "waiting:timer")

@@ -16,6 +16,8 @@ _WAIT_KINDS = {
     "ready": "worker",
     "leased": "tool",
     "child": "child",
+    "message": "message",
+    "session": "session",
 }
 
 

@@ -61,7 +61,7 @@ async def complete_mock(request: ModelRequest, on_delta: OnDelta) -> ModelReply:
             whatever the script says.
     """
     check_mock(request.model.name)
-    turn = sum(m.role == "assistant" for m in request.messages)
+    turn = sum(m.role == "assistant" for m in request.messages[request.earlier :])
     entry = _ENTRIES[request.model.name](request, turn)
     if not entry.delay_ms and not entry.chunk_delay_ms:
         return _reply(request, entry, turn, on_delta)

@@ -14,10 +14,10 @@ from perdure.clock import Clock
 from perdure.core.definition import AgentDefinition
 from perdure.core.errors import ApiError, PerdureError
 from perdure.core.plan import Plan
-from perdure.engine.ports import Catalog, Compile, Executions, Models, Tasks
+from perdure.engine.ports import Catalog, Executions, Models, Tasks
 from perdure.server.keys import Keys
 from perdure.server.metrics import Metrics
-from perdure.server.plans import Plans
+from perdure.server.plans import Compile, Plans
 from perdure.server.tokens import TaskTokens
 
 

@@ -6,20 +6,32 @@ thousand times compiles it once and stores it once.
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from perdure.clock import Clock
 from perdure.core.definition import AgentDefinition
 from perdure.core.errors import ExecutionError, ModelError
-from perdure.core.plan import Plan
-from perdure.engine.ports import Catalog, Compile, DeployedAgent, Models, task_queue_name
+from perdure.core.plan import Bundle, Plan
+from perdure.engine.ports import Catalog, DeployedAgent, Models, task_queue_name
 
 _KEEP = 256
 _ENCODER = msgspec.json.Encoder()
 
 K = TypeVar("K")
+
+
+class Compile(Protocol):
+    """The one compiler, as the server sees it."""
+
+    def __call__(self, definition: AgentDefinition) -> Bundle:
+        """Resolve and validate.
+
+        Raises:
+            DefinitionError: E0101 to E0107.
+        """
+        ...
 
 
 class Compiled(msgspec.Struct, frozen=True):

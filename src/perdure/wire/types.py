@@ -179,6 +179,19 @@ class ControlBody(Body, frozen=True):
     by: str | None = None
 
 
+class MessageBody(Body, frozen=True):
+    """POST /executions/{id}/messages: say something to a running execution.
+
+    The same `id` again changes nothing; without one every call is a new message. `interrupt` gives up the model call
+    that is running, so that the message is seen at once.
+    """
+
+    text: str
+    id: str | None = None
+    by: str | None = None
+    mode: Literal["enqueue", "interrupt"] = "enqueue"
+
+
 # Approvals ----------------------------------------------------------------------------------------------
 
 

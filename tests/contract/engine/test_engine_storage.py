@@ -191,6 +191,42 @@ async def test_an_answer_that_comes_while_its_execution_is_read_again(h: Harness
     assert len(h.model.requests) == 1
 
 
+async def test_what_somebody_else_has_read_after_an_outage_is_not_begun_anew(h: Harness, journal: Any):
+    """Its answer is being written when its turn to be read again comes: the model is not asked a second time."""
+    gate = Gate(reply("Worth a fortune."))
+    await h.open(reply(call("look")), gate)
+    disk: FaultyJournal = journal()
+    whole = disk.inner
+    working = await h.start()
+    task = await h.take()
+    first = await h.start("first in the row")
+    reading, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(execution_id: str, *args: Any, **named: Any) -> Any:
+        if execution_id == first:
+            reading.set()
+            await go_on.wait()
+        return await whole.events(execution_id, *args, **named)
+
+    disk.inner = Overlay(whole, events=slowly)
+    disk.failure = FULL
+    assert (await refused(h.executions.pause(first, "ann", ""))).code == "E0501"
+    assert await h.hand_in(task) == "E0501"
+    disk.failure = None
+    await reading.wait()
+    assert await h.hand_in(task) is None
+    await gate.reached.wait()
+    disk.holding = True
+    gate.opened.set()
+    await soon(lambda: disk.held)
+    go_on.set()
+    await pause()
+    disk.release()
+    assert (await h.ended(working)).output == "Worth a fortune."
+    asked = [(r.step, r.attempt) for r in h.model.requests if r.execution_id == working]
+    assert asked == [("t1.m", 1), ("t2.m", 1)]
+
+
 async def test_all_that_comes_in_while_the_disk_is_full_is_recorded_after_it(h: Harness, journal: Any):
     """Answers, failures, lost leases and due timers of many executions."""
     gates = [Gate(reply(f"Answer {n}.")) for n in range(10)]

@@ -1,6 +1,7 @@
 """Time: back-off, deadlines, and many timers at once. None fires early (I8)."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -8,6 +9,7 @@ from perdure.core import events as ev
 from perdure.core.definition import RetryPolicy
 from perdure.core.errors import ModelError
 from tests.contract.engine.engine_harness import Gate, Harness, broken, call, decision, reply
+from tests.contract.engine.faulty_journal import FaultyJournal, Overlay
 
 OVERLOADED = ModelError("E0207", "Overloaded", retryable=True)
 
@@ -129,6 +131,29 @@ async def test_a_short_wait_set_while_the_engine_sleeps_towards_a_long_one(h: Ha
     await asyncio.sleep(0.05)
     short = await h.start(timeout_ms=150)
     assert (await h.ended(short, 2)).finish_reason == "timeout"
+
+
+async def test_a_timer_that_is_set_while_the_journal_is_asked_for_the_next_one(h: Harness, journal: Any):
+    """The journal's answer is older than the timer and knows nothing of it: it fires in time all the same."""
+    await h.open(reply(call("refund", amount=1)))
+    disk: FaultyJournal = journal()
+    whole = disk.inner
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> int | None:
+        found = await whole.next_due()
+        if found is None:
+            asked.set()
+            await go_on.wait()
+        return found
+
+    await asyncio.sleep(0.05)
+    disk.inner = Overlay(whole, next_due=slowly)
+    await h.ended(await h.start(timeout_ms=100))
+    await asked.wait()
+    missed = await h.start(timeout_ms=200)
+    go_on.set()
+    assert (await h.ended(missed, 2)).finish_reason == "timeout"
 
 
 async def test_a_timer_of_what_has_ended_does_nothing(h: Harness):

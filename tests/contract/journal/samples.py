@@ -7,14 +7,22 @@ from typing import Any
 from perdure.core.definition import OutputDefinition, RetryPolicy
 from perdure.core.errors import JournalError
 from perdure.core.events import (
+    AnswerProposed,
     AnyEvent,
     ApprovalDecided,
     ApprovalRequested,
+    ChildCompleted,
+    ChildRequested,
     ErrorInfo,
     ExecutionCompleted,
     ExecutionStarted,
+    FunctionRequested,
+    HistoryRef,
+    JudgeRequested,
+    MessageReceived,
     ModelCompleted,
     ModelRequested,
+    Replaced,
     ToolCompleted,
     ToolFailed,
     ToolRequested,
@@ -167,6 +175,22 @@ def every_body_event(body_text: str) -> tuple[AnyEvent, ...]:
             arguments={"note": body_text, "amount": 1},
         ),
         ExecutionCompleted(output={"kind": "text", "body": body_text}),
+        FunctionRequested(
+            step="c1.gate", function="@gate", agent="helper", arguments={"output": body_text}, key="ik_2"
+        ),
+        ChildRequested(
+            step="c1",
+            child_id="x2",
+            agent="writer",
+            input=user(f"Write of: {body_text}"),
+            plan_hash="p" * 64,
+            history=HistoryRef("x1", "team", 3),
+        ),
+        ChildCompleted(step="c1", output={"text": body_text}, usage=Usage(3, 4)),
+        JudgeRequested(step="t1.out.s0", guard="polite", content={"judged": body_text}),
+        AnswerProposed(subject="t1.out", output={"proposed": body_text}),
+        Replaced(subject="t1.out", value={"instead": body_text}, by="@after_agent"),
+        MessageReceived(id="m1", message=user(f"Said: {body_text}"), by="ann"),
     )
 
 

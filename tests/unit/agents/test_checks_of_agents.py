@@ -88,15 +88,22 @@ def test_wrong_guardrails_are_refused():
     refused("E0104", Guardrail, lambda text: True)
     refused("E0106", Guardrail, no_digits, "middle")
     refused("E0106", Guardrail, no_digits, on_fail="ignore")
-    refused("E0106", Guardrail, no_digits, "input", "human")
     refused("E0106", Guardrail, no_digits, max_retries=0)
     refused("E0106", RegexGuardrail, [])
     refused("E0106", RegexGuardrail, 1)
     refused("E0106", RegexGuardrail, "a", mode="maybe")
-    refused("E0106", RegexGuardrail, "a", on_fail="fix")
+    refused("E0106", RegexGuardrail, "a", mode="allow", on_fail="fix")
     refused("E0107", LLMGuardrail, "gpt", "Be kind.")
     refused("E0106", LLMGuardrail, "mock/echo", "")
     refused("E0106", LLMGuardrail, "mock/echo", "Be kind.", max_tokens=0)
+
+
+def test_every_reaction_fits_every_position():
+    """A person can be asked about an input too, and what a pattern forbids is redacted without a text of its own."""
+    asked = Guardrail(no_digits, "input", "human").definition()
+    assert (asked.position, asked.on_fail) == ("input", "human")
+    redacts = RegexGuardrail("a", on_fail="fix").definition()
+    assert (redacts.mode, redacts.on_fail, redacts.message) == ("block", "fix", "")
 
 
 def test_guardrails_of_the_server_as_data():

@@ -99,12 +99,34 @@ def test_a_router_takes_as_much_as_it_wants():
         return "ab"[turn - 1]
 
     asked = {"prompt": "p", "conversation": "c", "turn": 2}
-    assert answer(team(by_turn), "@router", asked) == {"agent": "b"}
-    assert answer(team(lambda prompt: prompt and "a"), "@router", asked) == {"agent": "a"}
-    assert answer(team(lambda *values: "ab"[len(values) - 2]), "@router", asked) == {"agent": "b"}
-    assert answer(team(lambda prompt: Agent("b")), "@router", asked) == {"agent": "b"}
-    assert answer(team(lambda prompt: None), "@router", asked) == {"agent": "DONE"}
-    assert answer(team(lambda prompt: "DONE"), "@router", {"prompt": "p"}) == {"agent": "DONE"}
+    assert answer(team(by_turn), "@router", asked)["agent"] == "b"
+    assert answer(team(lambda prompt: prompt and "a"), "@router", asked)["agent"] == "a"
+    assert answer(team(lambda *values: "ab"[len(values) - 2]), "@router", asked)["agent"] == "b"
+    assert answer(team(lambda prompt: Agent("b")), "@router", asked)["agent"] == "b"
+    assert answer(team(lambda prompt: None), "@router", asked)["agent"] == "DONE"
+    assert answer(team(lambda prompt: "DONE"), "@router", {"prompt": "p"})["agent"] == "DONE"
+
+
+def test_a_router_that_sees_only_the_prompt_routes_once():
+    """Its pick is final; one that takes the conversation is asked again, until it says that it is done."""
+    asked = {"prompt": "p", "conversation": "c", "turn": 1}
+
+    def with_context(prompt: str, context: ToolContext) -> str:
+        return "a"
+
+    for once in (lambda prompt: "a", with_context, lambda: "a"):
+        assert answer(team(once), "@router", asked) == {"agent": "a", "final": True}
+    for again in (
+        lambda prompt, conversation: "a",
+        lambda prompt, conversation="": "a",
+        lambda prompt, conversation, turn: "a",
+        lambda *values: "a",
+    ):
+        assert answer(team(again), "@router", asked) == {"agent": "a", "final": False}
+    assert answer(team(lambda prompt, conversation: None), "@router", asked) == {
+        "agent": "DONE",
+        "final": True,
+    }
 
 
 @pytest.mark.parametrize("picked", ["c", "A", "", True, 0, ["a"], {"agent": "a"}])
@@ -231,7 +253,7 @@ def test_the_context_is_found_by_its_name_too():
     assert answer(Agent("a", MODEL, guardrails=[Guardrail(known, name="g")]), "@guard.g", {"content": "a"})[
         "passed"
     ]
-    assert answer(team({"p": "a"}.get), "@router", {"prompt": "p"}) == {"agent": "a"}
+    assert answer(team({"p": "a"}.get), "@router", {"prompt": "p"})["agent"] == "a"
 
 
 class Upper(CallbackHandler):

@@ -225,9 +225,8 @@ def test_a_member_inherits_the_model_with_its_address_and_settings():
         )
     )
     assert made.model_settings == {"script": ["hello"], "seed": 1}
-    assert made.synthesize
     inner_made, own = made.agents
-    assert (inner_made.model, inner_made.synthesize) == ("", False)
+    assert inner_made.model == ""
     deep = inner_made.agents[0]
     assert (deep.model, deep.base_url) == ("mock/script", "http://localhost:1/v1")
     assert deep.model_settings == {"script": ["hello"], "seed": 2}
@@ -241,28 +240,26 @@ def test_a_member_inherits_the_model_with_its_address_and_settings():
 
 @pytest.mark.parametrize("strategy", ["sequential", "parallel", "round_robin", "random", "manual"])
 def test_a_team_that_never_speaks_needs_no_model(strategy: str):
-    """A team of these strategies without a model has none, and does not sum up, unless it is told to."""
+    """A team of these strategies without a model has none; one that is to sum up needs one."""
     team = [member("a", model=MODEL)]
     made = agent_definition(Agent("t", agents=team, strategy=strategy))
-    assert (made.model, made.synthesize, made.agents[0].model) == ("", False, MODEL)
+    assert (made.model, made.agents[0].model) == ("", MODEL)
     with pytest.raises(PerdureError, match="has no model"):
         agent_definition(Agent("t", agents=team, strategy=strategy, synthesize=True))
 
 
-def test_whether_a_team_sums_up_follows_from_its_model():
-    """Parallel, router and swarm sum up with a model of their own; handoff always; turns in order never."""
+@pytest.mark.parametrize("said", [None, True, False])
+@pytest.mark.parametrize("strategy", ["handoff", "parallel", "round_robin", "swarm"])
+def test_whether_a_team_sums_up_is_said_by_its_author(strategy: str, said: bool | None):
+    """The definition has the author's own word; None leaves it to the strategy, in the server."""
+    team = Agent("t", MODEL, agents=[member("a")], strategy=strategy, synthesize=said)
+    assert agent_definition(team).synthesize is said
 
-    def sums_up(strategy: str, **options: Any) -> bool:
-        return agent_definition(
-            Agent("t", agents=[member("a", model=MODEL)], strategy=strategy, **options)
-        ).synthesize
 
-    assert sums_up("parallel", model=MODEL)
-    assert sums_up("handoff", model=MODEL)
-    assert not sums_up("round_robin", model=MODEL)
-    assert not sums_up("router", router=_yes)
-    assert not sums_up("swarm")
-    assert not sums_up("handoff", model=MODEL, synthesize=False)
+def test_a_router_without_a_model_of_its_own_needs_none():
+    """The function picks, and nobody sums up."""
+    made = agent_definition(Agent("t", agents=[member("a", model=MODEL)], strategy="router", router=_yes))
+    assert (made.model, made.synthesize) == ("", None)
 
 
 def test_a_swarm_without_a_model_has_a_members():

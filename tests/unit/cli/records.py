@@ -60,6 +60,10 @@ REJECTED = ev.ApprovalDecided("t1.c1", "a1", "rejected", "ada", "cli", "h1", rea
 REFUND = ev.ToolRequested("t1.c1", "c1", "refund", {"amount": 20}, "ik_1")
 REFUND_STARTED = ev.ToolStarted("t1.c1", 1, "w1")
 REFUND_DONE = ev.ToolCompleted("t1.c1", 1, "paid")
+TEAM = ev.ExecutionStarted("paper", "hash", user("Refunds"), "local", strategy="router")
+CHOSEN = ev.AgentChosen("writer", "router")
+CHILD = ev.ChildRequested("c1", "x01child", "writer", user("Write of refunds"), "p" * 64)
+CHILD_DONE = ev.ChildCompleted("c1", "A poem.", usage=Usage(40, 2))
 COMPLETED = ev.ExecutionCompleted("Done.")
 
 # Every kind of event, each at least once, in an order in which a view takes them.
@@ -92,7 +96,32 @@ ALL_KINDS: list[ev.Event] = [
     ev.ModelRequested("t2.m", 2),
     ev.ModelCompleted("t2.m", 1, Message("assistant", (TextPart("[]"),)), Usage(5, 5), "stop", "mock"),
     ev.OutputRejected("t2.m", ("amount: missing",)),
+    ev.AnswerRefused("t2.m", "required_tools", "Call lookup first."),
+    ev.FunctionRequested("t2.stop", "@stop_when", "support", {"iteration": 2}, "ik_2"),
+    ev.StopDecided(2, stop=False),
+    CHOSEN,
+    CHILD,
+    CHILD_DONE,
+    ev.GateDecided("writer", open=True),
+    ev.ChildFailed("c2", ERROR, usage=Usage(1, 1)),
+    ev.HandoffDecided("critic", met=False),
+    ev.MessageReceived("m1", user("Wait!"), "ada", "interrupt"),
     ev.ModelRequested("t3.m", 3),
+    ev.ModelInterrupted("t3.m", 1),
+    ev.CondenseRequested("t3.z", 3, 0, 2, 900),
+    ev.SessionAwaited("session", "x0"),
+    ev.SessionJoined("session"),
+    ev.MessageAwaited("t3.c0", "c0", "listen"),
+    ev.MessagesTaken("t3.c0", "c0", "listen", 1),
+    ev.BudgetReached("t3.c1", "x1", "tokens", "100 tokens of 100 are used", "ask"),
+    ev.BudgetGranted("x1", "tokens", "ada"),
+    ev.HookEnded("t3.b", "@before_model", ("instructions",), 3),
+    ev.Replaced("added_instructions", "It is late.", "@before_model"),
+    ev.AnswerProposed("t3.out", "Done."),
+    ev.JudgeRequested("t3.out.s0", "polite", "Done."),
+    ev.GuardDecided("t3.out", "polite", passed=True),
+    ev.StopRequested("ada", "enough"),
+    ev.ModelRequested("t3.m", 3, attempt=2),
     ev.ModelCompleted("t3.m", 1, Message("assistant", (TextPart("Done."),)), Usage(5, 5), "stop", "mock"),
     COMPLETED,
     ev.ExecutionFailed(ERROR, finish_reason="error", partial="I was about to"),

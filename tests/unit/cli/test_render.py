@@ -118,7 +118,10 @@ def test_every_event_has_a_line():
     for record in r.records(*r.ALL_KINDS):
         view.apply(record)
         line = plain.event_line(view, record)
-        assert re.match(rf"\d\d:\d\d:\d\d +{record.seq}  (execution|model|tool|approval) ", line), line
+        assert re.match(
+            rf"\d\d:\d\d:\d\d +{record.seq}  (execution|model|tool|approval|function|agent|team|guardrail|callback|message|budget) ",
+            line,
+        ), line
         assert "\n" not in line
 
 
@@ -128,6 +131,40 @@ def test_an_unknown_event_has_a_line_too():
     record = r.record(1, {"kind": "budget_spent", "usd": 1})
     view.apply(record)
     assert plain.event_line(view, record).endswith("1  budget_spent usd=1")
+
+
+def test_a_team_has_a_line_for_each_agent_and_decision():
+    """Agents stand under their team with their execution, time, tokens and answer; decisions between them."""
+    view = view_of(
+        r.TEAM, r.CHOSEN, r.CHILD, r.CHILD_DONE, ev.GateDecided("writer", open=True),
+        ev.AgentChosen("critic", "router"), ev.ChildRequested("c2", "x01other", "critic", user("Judge it.")),
+    )  # fmt: skip
+    assert shown(view) == [
+        f"● paper {r.ID}  waiting for child 1m39s  1 step  42 tokens",
+        "└─ team router",
+        "   ├─ · writer goes on, chosen by router",
+        '   ├─ ✓ writer  x01child  1.0s  42 tokens  → "A poem."',
+        "   ├─ · the gate of writer is open",
+        "   ├─ · critic goes on, chosen by router",
+        "   └─ ⠋ critic  x01other  1m33s",
+    ]
+
+
+def test_a_long_conversation_is_shown_from_its_end():
+    """The live tree leaves out the beginning and says so; the story has all of it."""
+    turns = [ev.AgentChosen(f"a{n}", "order") for n in range(250)]
+    view = view_of(r.TEAM, *turns)
+    rows = shown(view)
+    assert "⋮  150 earlier steps" in rows[2]
+    assert len(rows) == 103
+    assert len(shown(view, detail=render.Detail(None, story=True))) > 250
+
+
+def test_a_question_to_a_person_says_so():
+    """It asks for an answer, not for leave."""
+    asked = ev.ApprovalRequested("t1.c1", "c1", "ask", {"q": "When?"}, "a1", "h1", asks="question")
+    (node,) = view_of(r.STARTED, r.ASKED, r.CALLS, asked).approvals
+    assert render.question(node, node.open_approval)[0].plain == "An answer is needed: ask"
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -145,6 +182,18 @@ def test_nothing_dangerous_is_rendered(attack: str):
         ev.ToolCompleted("t1.c0", 1, {attack: attack}),
         ev.ToolRefused("t1.c2", "c", attack, error),
         ev.ApprovalRequested("t1.c1", "c1", attack, {attack: attack}, "a1", "h1"),
+        ev.FunctionRequested("t1.stop", attack, attack, {attack: attack}, "ik"),
+        ev.ChildRequested("t1.c3", attack, attack, user(attack)),
+        ev.ChildFailed("t1.c3", error),
+        ev.AgentChosen(attack, attack, attack),
+        ev.GateDecided(attack, open=False, reason=attack),
+        ev.AnswerRefused("t1.m", attack, attack),
+        ev.GuardDecided(attack, attack, passed=False, action=attack, message=attack),
+        ev.HookEnded(attack, attack, (attack,)),
+        ev.Replaced(attack, attack, attack),
+        ev.MessageReceived(attack, user(attack), attack),
+        ev.BudgetReached("t1.c7", attack, attack, attack, attack, attack),
+        ev.SessionAwaited("session", attack),
         ev.ExecutionPaused(attack, attack),
     ]
     late = [

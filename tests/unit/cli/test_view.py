@@ -73,6 +73,45 @@ def test_status_follows_what_is_pending():
         assert view.status == status, event
 
 
+def test_the_status_of_a_team_follows_its_agents():
+    """A team waits for its agents, for a person, or for a worker that runs a function, in the server's words."""
+    steps = [
+        (r.TEAM, "running"),
+        (ev.FunctionRequested("r1", "@router", "paper", {}, "ik"), "waiting:worker"),
+        (ev.ToolStarted("r1", 1, "w"), "running"),
+        (ev.ToolCompleted("r1", 1, {"agent": "writer"}), "running"),
+        (r.CHOSEN, "running"),
+        (r.CHILD, "waiting:child"),
+        (r.CHILD_DONE, "running"),
+        (
+            ev.ApprovalRequested("p2", "", "pick_agent", {}, "a1", "h", asks="pick", answer_schema={}),
+            "waiting:approval",
+        ),
+        (
+            ev.ApprovalDecided("p2", "a1", "approved", "ann", "cli", "h", answer={"agent": "critic"}),
+            "running",
+        ),
+        (ev.ChildRequested("c2", "x2", "critic", r.TEAM.input), "waiting:child"),
+        (ev.ChildFailed("c2", r.ERROR), "running"),
+        (ev.AgentChosen("paper", "synthesis"), "running"),
+        (ev.ModelRequested("t1.m", 1), "running"),
+    ]
+    view = View(r.ID)
+    for seq, (event, status) in enumerate(steps, 1):
+        view.apply(r.record(seq, event))
+        assert view.status == status, event
+    assert [t.number for t in view.turns] == [0, 1]
+    assert [(n.kind, n.name, n.state) for n in view.nodes] == [
+        ("function", "@router", "done"),
+        ("agent", "writer", "done"),
+        ("tool", "pick_agent", "done"),
+        ("agent", "critic", "failed"),
+        ("model", "model", "running"),
+    ]
+    assert view.node("p2").approvals[0].answer == {"agent": "critic"}
+    assert view.node("c1").child_id == "x01child"
+
+
 def test_an_approval_is_open_until_it_is_decided():
     """Only the undecided question is offered, with the hash that binds the decision."""
     view = view_of(r.STARTED, r.ASKED, r.CALLS, r.QUESTION)

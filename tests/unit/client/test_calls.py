@@ -148,6 +148,7 @@ def approval(**fields: Any) -> dict[str, Any]:
         "tool": "t",
         "arguments": {},
     }
+    known |= {"kind": "call", "answer_schema": None, "answer": None}
     return known | {"effect_hash": "h", "requested_at_ms": 0, "reason": ""} | fields
 
 

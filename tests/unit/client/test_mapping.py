@@ -28,7 +28,7 @@ def record(seq: int, event: ev.Event) -> EventRecord:
 def answer(**fields: Any) -> ExecutionAnswer:
     """An execution as the server shows it."""
     known: dict[str, Any] = dict.fromkeys(
-        ("output", "finish_reason", "error", "session_id", "idempotency_key")
+        ("output", "finish_reason", "error", "session_id", "idempotency_key", "parent_id")
     )
     known |= {
         "execution_id": "x1",
@@ -45,6 +45,7 @@ def answer(**fields: Any) -> ExecutionAnswer:
         "started_by": "k",
         "usage": USAGE,
         "waits": [],
+        "reason": "",
     }
     return ExecutionAnswer(**(known | fields))
 

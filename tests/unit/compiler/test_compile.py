@@ -80,7 +80,7 @@ def test_a_whole_plan():
         output_retries=1,
         metadata={"team": "a"},
     )
-    assert compile_definition(definition) == Plan(
+    assert compile_definition(definition).plan == Plan(
         agent="support",
         definition_hash=content_hash(definition),
         model=ModelRef("openai", "gpt-5-mini", "http://127.0.0.1:1/v1"),
@@ -109,7 +109,7 @@ def test_a_whole_plan():
 def test_from_agent_over_the_wire_to_plan():
     """What the SDK writes is read and compiled, and means the same."""
     agent = Agent("a", "mock/echo", "Do it.", [refund], output_type=Answer)
-    plan = compile_definition(decode_definition(msgspec.json.encode(agent_definition(agent))))
+    plan = compile_definition(decode_definition(msgspec.json.encode(agent_definition(agent)))).plan
     assert plan.tools["refund"].approval_required
     assert plan.tools["refund"].timeout_ms == 3000
     assert plan.tool_specs[0].input_schema == refund.input_schema
@@ -118,9 +118,10 @@ def test_from_agent_over_the_wire_to_plan():
 
 def test_the_hash_is_of_the_content():
     """Equal definitions have equal plans and hashes; any difference shows; the hash survives storage."""
-    plan = compile_definition(SMALL)
-    assert plan_hash(plan) == plan_hash(compile_definition(AgentDefinition(name="a", model="mock/echo")))
-    assert plan_hash(plan) != plan_hash(compile_definition(msgspec.structs.replace(SMALL, max_turns=24)))
+    plan = compile_definition(SMALL).plan
+    assert plan_hash(plan) == plan_hash(compile_definition(AgentDefinition(name="a", model="mock/echo")).plan)
+    other = msgspec.structs.replace(SMALL, max_turns=24)
+    assert plan_hash(plan) != plan_hash(compile_definition(other).plan)
     stored = msgspec.json.decode(msgspec.json.encode(plan), type=Plan)
     assert plan_hash(stored) == plan_hash(plan)
     assert len(plan_hash(plan)) == 64
@@ -130,7 +131,7 @@ def test_the_order_of_tools_is_kept():
     """Tools reach the model in the order in which they were given."""
     names = ["c", "a", "b"]
     definition = msgspec.structs.replace(SMALL, tools=tuple(ToolDefinition(n) for n in names))
-    assert list(compile_definition(definition).tools) == names
+    assert list(compile_definition(definition).plan.tools) == names
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_names_and_models():
 def test_sizes():
     """E0101 for instructions, descriptions, schemas and JSON values over their limits; the limit itself is kept."""
     exact = "é" * (MAX_INSTRUCTIONS_BYTES // 2)
-    assert compile_definition(msgspec.structs.replace(SMALL, instructions=exact)).instructions == exact
+    assert compile_definition(msgspec.structs.replace(SMALL, instructions=exact)).plan.instructions == exact
     refused("E0101", msgspec.structs.replace(SMALL, instructions=exact + "a"))
     refused("E0101", with_tool(description="a" * 100_000))
     refused("E0101", msgspec.structs.replace(SMALL, metadata={"a": "b" * 2**21}))

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from perdure.core.definition import OutputDefinition, RetryPolicy
+from perdure.core.definition import OutputDefinition, RetryPolicy, StrategyName
 from perdure.core.model import ModelRef, ModelSettings, ToolSpec
-from perdure.core.plan import Plan, ToolPlan
+from perdure.core.plan import Member, Plan, TeamPlan, ToolPlan
 
 CITY = {
     "type": "object",
@@ -37,6 +37,50 @@ TOOLS = dict(
         tool("transfer", AMOUNT, approval_required=True, on_unknown="ask"),
     ]
 )
+
+
+REQUEST = {"type": "object", "properties": {"request": {"type": "string"}}, "required": ["request"]}
+NOTE = {"type": "object", "properties": {"note": {"type": "string"}}}
+QUESTION = {"type": "object", "properties": {"question": {"type": "string"}}}
+ANSWER = {"type": "object", "properties": {"answer": {"type": ["string", "null"]}}, "required": ["answer"]}
+# Tools that are no function of a worker: another agent, a person.
+TEAM_TOOLS = dict(
+    [
+        tool("research", REQUEST, kind="agent", agent=Member("researcher", "p-researcher")),
+        tool(
+            "publish",
+            REQUEST,
+            kind="agent",
+            agent=Member("publisher", "p-publisher"),
+            approval_required=True,
+            max_calls=2,
+        ),
+        tool("transfer_to_sales", NOTE, kind="transfer", agent=Member("sales", "p-sales")),
+        tool("over_to_billing", NOTE, kind="handover", agent=Member("billing")),
+        tool("ask_person", QUESTION, kind="human", answer_schema=ANSWER),
+        tool("ask_twice", QUESTION, kind="human", answer_schema=ANSWER, max_calls=2),
+        tool("ask_boss", QUESTION, kind="human", answer_schema=ANSWER, approval_required=True),
+    ]
+)
+
+
+MAILBOX = dict(
+    [
+        tool("listen", {}, kind="message"),
+        tool("glance", {}, kind="message", blocking=False, batch_size=5),
+    ]
+)
+
+
+def team(strategy: StrategyName, *members: str | Member, **changed: Any) -> Plan:
+    """The plan of a team; *changed* are fields of `TeamPlan` or of `Plan`."""
+    listed = tuple(m if isinstance(m, Member) else Member(m, f"p-{m}") for m in members)
+    about = {
+        k: changed.pop(k) for k in list(changed) if k in TeamPlan.__struct_fields__ and k != "synthesize"
+    }
+    about["synthesize"] = changed.pop("sums_up", False)
+    made = TeamPlan(strategy, listed, **about)
+    return plan(**{"agent": "team", "tools": {}, "team": made, "max_turns": 6} | changed)
 
 
 def plan(**changed: Any) -> Plan:

@@ -11,7 +11,18 @@ import msgspec
 
 from perdure.core import events as ev
 from perdure.core import inputs as inp
-from perdure.core.effects import AbortModel, CallModel, Effect, OfferTask
+from perdure.core.effects import (
+    AbortModel,
+    AwaitSession,
+    CallModel,
+    Effect,
+    OfferTask,
+    SayToChild,
+    StartChild,
+    StopChild,
+    TellChild,
+    WithdrawTask,
+)
 from perdure.core.machines.draft import Applied, Scope
 from perdure.core.machines.turn import apply, effects_of, next_due_ms
 from perdure.core.machines.turn_state import TurnState, decode_state, encode_state, evolve
@@ -32,11 +43,19 @@ def call(tool: str, *, call_id: str = "", **arguments: Any) -> ToolCallPart:
     return ToolCallPart(call_id or f"call-{tool}", tool, arguments)
 
 
+_NAMES: dict[type[Any], str] = {
+    CallModel: "call",
+    OfferTask: "offer",
+    StartChild: "child",
+    AwaitSession: "session",
+}
+
+
 class Play:
     """One execution. `now` is wall time in milliseconds; `records` its journal; `effects` those of the last input.
 
     `commits` holds, for each input that recorded something, how many records there were after it. `running` is what
-    an engine that performs the effects has in flight: calls of models, offers and leases, by step.
+    an engine that performs the effects has in flight: calls of models, offers, leases and children, by step.
     """
 
     def __init__(self, plan: Plan | None = None, execution_id: str = "x1", *, checked: bool = True) -> None:
@@ -66,6 +85,8 @@ class Play:
         for event in applied.events:
             self.records.append(ev.Recorded(len(self.records) + 1, self.now, event))
             self.transcript.fold(event, self.now)
+            if isinstance(event, ev.ModelCompleted) and event.step.endswith(".z"):
+                self.shown = []  # a summary has taken the place of the beginning
             if isinstance(event, ev.ModelRequested):
                 self._show()
         if applied.events:
@@ -89,6 +110,12 @@ class Play:
                     self.running.add(("lease", step))
                 case ev.ToolCompleted(step=step) | ev.ToolFailed(step=step) | ev.ToolLost(step=step):
                     self.running.discard(("lease", step))
+                case ev.BudgetReached(step=step):
+                    self.running -= {("call", step), ("offer", step)}
+                case ev.SessionJoined(step=step):
+                    self.running.discard(("session", step))
+                case ev.ChildCompleted(step=step) | ev.ChildFailed(step=step):
+                    self.running.discard(("child", step))
         for effect in applied.effects:
             if isinstance(effect, CallModel):
                 self.running.add(("call", effect.step))
@@ -97,7 +124,13 @@ class Play:
                 self.running.add(("offer", effect.step))
             elif isinstance(effect, AbortModel):
                 self.running.discard(("call", effect.step))
-            else:
+            elif isinstance(effect, StartChild):
+                self.running.add(("child", effect.step))
+            elif isinstance(effect, StopChild):
+                self.running.discard(("child", effect.step))
+            elif isinstance(effect, AwaitSession):
+                self.running.add(("session", effect.step))
+            elif isinstance(effect, WithdrawTask):
                 self.running -= {("offer", effect.step), ("lease", effect.step)}
 
     def _show(self) -> None:
@@ -120,7 +153,11 @@ class Play:
         elif self.state.phase == "active":
             assert can_go_on(self.state), "I11: an active execution has nothing to go on with"
             wanted = {
-                ("call" if isinstance(e, CallModel) else "offer", e.step) for e in effects_of(self.state)
+                (_NAMES[type(e)], e.step)
+                for e in effects_of(self.state)
+                if not isinstance(
+                    e, SayToChild | TellChild
+                )  # what was said and heard is said again, and changes nothing
             }
             assert {r for r in self.running if r[0] != "lease"} == wanted, "E4: what runs is not what should"
 
@@ -191,6 +228,39 @@ class Play:
         approval = self.state.steps[step].approval_id
         return self.give(inp.Decide(approval, decision, "ann", "cli", **fields))
 
+    def child_done(self, step: str, output: Any = "said", **fields: Any) -> Applied:
+        """The child execution of a step ends with an answer."""
+        child = self.state.steps[step].child_id
+        return self.give(inp.ChildEnded(step, child, "completed", Usage(20, 4), output=output, **fields))
+
+    def child_fails(self, step: str, status: str = "failed") -> Applied:
+        """The child execution of a step ends without an answer."""
+        item = inp.ChildEnded(step, self.state.steps[step].child_id, status, Usage(5, 1), error=FAULT)
+        return self.give(item)
+
+    def judge(self, step: str, text: str, **reply: Any) -> Applied:
+        """A judging model answers."""
+        answer = ModelReply(Message("assistant", (TextPart(text),)), Usage(3, 1), "stop", **reply)
+        return self.give(inp.ModelSucceeded(step, self.state.steps[step].attempt, answer))
+
+    def judge_fails(self, step: str, *, retryable: bool = True) -> Applied:
+        """A judging model cannot be asked."""
+        attempt = self.state.steps[step].attempt
+        return self.give(inp.ModelErrored(step, attempt, OUTAGE, retryable, 0.5))
+
+    def say(self, text: str, *, mode: ev.MessageMode = "enqueue", message_id: str = "") -> Applied:
+        """Somebody says something."""
+        said = message_id or f"m{len(self.transcript.said_ids)}"
+        return self.give(inp.Say(said, user(text), "ann", mode))
+
+    def stop_soon(self) -> Applied:
+        """Somebody asks for the end after this turn."""
+        return self.give(inp.StopSoon("ann", "enough"))
+
+    def join(self, execution_id: str) -> Applied:
+        """The execution before this one has ended."""
+        return self.give(inp.JoinSession(execution_id))
+
     def tick(self, after_ms: int = 0) -> Applied:
         """Time passes and the engine says so."""
         self.now += after_ms
@@ -254,13 +324,21 @@ def can_go_on(state: TurnState) -> bool:
     return (
         bool(effects_of(state))
         or next_due_ms(state) is not None
-        or any(s.status in ("asking", "leased", "approval") for s in state.steps.values())
+        or any(
+            s.status in ("asking", "leased", "approval", "child", "message", "session")
+            for s in state.steps.values()
+        )
     )
 
 
 def offers(effects: tuple[Effect, ...]) -> list[str]:
     """The steps that are offered by *effects*."""
     return [e.step for e in effects if isinstance(e, OfferTask)]
+
+
+def children(effects: tuple[Effect, ...]) -> list[str]:
+    """The steps whose child executions *effects* begin."""
+    return [e.step for e in effects if isinstance(e, StartChild)]
 
 
 def model_calls(effects: tuple[Effect, ...]) -> list[tuple[str, int]]:

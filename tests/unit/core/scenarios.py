@@ -8,8 +8,12 @@ from collections.abc import Callable
 
 from perdure.core import inputs as inp
 from perdure.core.machines.backoff import MOST_LOST
+from tests.unit.core.budget_scenarios import BUDGET_SCENARIOS, set_aside_budgets
+from tests.unit.core.inbox_scenarios import INBOX_SCENARIOS, set_aside_inboxes
+from tests.unit.core.joint_scenarios import JOINT_SCENARIOS, set_aside_joints
 from tests.unit.core.plans import FORECAST, plan
 from tests.unit.core.play import T0, Play, call
+from tests.unit.core.team_scenarios import TEAM_SCENARIOS, set_aside_teams
 
 
 def plain_answer() -> Play:
@@ -297,10 +301,20 @@ SCENARIOS: dict[str, Callable[[], Play]] = {
         quarantined,
         paused_in_quarantine,
         withheld,
+        *TEAM_SCENARIOS,
+        *JOINT_SCENARIOS,
+        *INBOX_SCENARIOS,
+        *BUDGET_SCENARIOS,
     )
 }
 
 
 def all_plays() -> list[Play]:
     """Every scenario, played."""
-    return [made() for made in SCENARIOS.values()] + ends_set_aside()
+    set_aside = (
+        *set_aside_teams(),
+        *set_aside_joints(),
+        *set_aside_inboxes(),
+        *set_aside_budgets(),
+    )
+    return [*(made() for made in SCENARIOS.values()), *ends_set_aside(), *set_aside]

@@ -7,7 +7,7 @@ import pytest
 
 from perdure.core import events as ev
 from perdure.core import inputs as inp
-from perdure.core.effects import AbortModel, CallModel, OfferTask, WithdrawTask
+from perdure.core.effects import AbortModel, CallModel, OfferTask, SayToChild, TellChild, WithdrawTask
 from perdure.core.errors import ExecutionError, ToolError
 from perdure.core.machines.backoff import MOST_LOST
 from perdure.core.machines.turn import effects_of, next_due_ms
@@ -378,7 +378,12 @@ def test_after_a_crash_at_any_point_the_effects_are_those_that_are_not_done(name
         play.records = whole.records[:cut]
         play.state = folded(play.records)
         play.transcript = conversation(play.records)
-        assert {_name(e) for e in play.crash()} == _open_work(play.records)
+        effects = play.crash()
+        done = {_name(e) for e in effects if not isinstance(e, SayToChild | TellChild)}
+        assert done == _open_work(play.records)
+        # What a child was told may have got lost with the crash: it is told again.
+        told = {e.step for e in effects if isinstance(e, SayToChild)}
+        assert told == {step for name, step in done if name == "StartChild"}
 
 
 def _name(effect: Any) -> tuple[str, str]:
@@ -393,12 +398,20 @@ def _open_work(records: list[ev.Recorded]) -> set[tuple[str, str]]:
         match record.event:
             case ev.ExecutionStarted() | ev.ExecutionResumed():
                 active = True
-            case ev.ModelRequested(step=step):
+            case (
+                ev.ModelRequested(step=step) | ev.JudgeRequested(step=step) | ev.CondenseRequested(step=step)
+            ):
                 work.add(("CallModel", step))
-            case ev.ModelCompleted(step=step) | ev.ModelFailed(step=step) | ev.ModelLost(step=step):
+            case (
+                ev.ModelCompleted(step=step)
+                | ev.ModelFailed(step=step)
+                | ev.ModelLost(step=step)
+                | ev.ModelInterrupted(step=step)
+            ):
                 work.discard(("CallModel", step))
             case (
                 ev.ToolRequested(step=step)
+                | ev.FunctionRequested(step=step)
                 | ev.TimerFired(step=step)
                 | ev.ToolLost(step=step, policy="retry", retry_at_ms=None)
             ):
@@ -407,6 +420,16 @@ def _open_work(records: list[ev.Recorded]) -> set[tuple[str, str]]:
                 work.add(("OfferTask", step))
             case ev.ToolStarted(step=step):
                 work.discard(("OfferTask", step))
+            case ev.ChildRequested(step=step):
+                work.add(("StartChild", step))
+            case ev.ChildCompleted(step=step) | ev.ChildFailed(step=step):
+                work.discard(("StartChild", step))
+            case ev.BudgetReached(step=step):
+                work -= {("CallModel", step), ("OfferTask", step)}
+            case ev.SessionAwaited(step=step):
+                work.add(("AwaitSession", step))
+            case ev.SessionJoined(step=step):
+                work.discard(("AwaitSession", step))
             case event if ev.kind_of(event).startswith("execution_"):
                 active = False
     return work if active else set()

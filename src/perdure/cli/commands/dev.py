@@ -13,8 +13,8 @@ import typer
 
 from perdure.cli import text
 from perdure.cli.children import Child, started
-from perdure.cli.commands.server import health
 from perdure.cli.demo_agent import PROMPT
+from perdure.cli.foreground import health
 from perdure.cli.options import Invocation, command_group, examples, invocation
 from perdure.cli.references import source_of
 from perdure.client.discovery import home_of, read_server_file

@@ -142,7 +142,7 @@ def worker(
         bool, typer.Option("--deploy/--no-deploy", help="Make the agents startable by name first.")
     ] = True,
 ) -> None:
-    """Serve the tools of agents in this process, until it is stopped.
+    """Serve the tools of agents in this process, until it is stopped. A server that is not there yet is waited for.
 
     AGENT names an agent in your code: module:attribute or path/file.py:attribute.
     """
@@ -150,12 +150,12 @@ def worker(
 
 
 async def _work(call: Invocation, references: list[str], *, deploy: bool) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
     loaded = [load_agent(typed) for typed in references]
-    async with connection(call, start=True) as open_:
+    async with connection(call, start=True, wait=True) as open_:
+        # Only now: as long as there is no server nothing is in hand, and a signal ends the process at once.
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         for agent in loaded:
             if deploy:
                 answer = await open_.api.deploy(agent_definition(agent))

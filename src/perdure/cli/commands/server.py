@@ -1,30 +1,22 @@
 """`perdure server start | stop | status`: this user's server."""
 
 import asyncio
-import os
-import signal
-import subprocess
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from perdure import app as door
 from perdure.cli import exits, text
+from perdure.cli.foreground import health, serve_in_foreground, shown_as, stop_process
 from perdure.cli.options import FormatOption, Invocation, command_group, examples, invocation
-from perdure.client.api import ApiClient
-from perdure.client.background import Found, ensure_server
+from perdure.client.background import GIVES_WAY, Found, ensure_server
 from perdure.client.discovery import ServerFile, home_of, read_server_file
-from perdure.client.transport import HttpTransport
-from perdure.core.errors import ClientError, PerdureError
-from perdure.wire.types import HealthAnswer
 
 app = command_group()
 server = command_group(no_args_is_help=True, help="Start, stop or look at this user's server.")
 app.add_typer(server, name="server")
-
-STOP_S = 30.0
-POLL_S = 0.1
 
 DataDirOption = Annotated[
     Path | None,
@@ -46,9 +38,15 @@ def start(
     host: Annotated[str | None, typer.Option("--host", help="Where to listen. Default: 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="0 takes any free one. Default: 6767.")] = None,
     data_dir: DataDirOption = None,
+    gives_way: Annotated[  # noqa: FBT002 - typer's way to declare a flag
+        bool, typer.Option(GIVES_WAY, hidden=True)
+    ] = False,
     output: FormatOption = None,
 ) -> None:
-    """Start the server; without --foreground, in the background, where it lives on."""
+    """Start the server; without --foreground, in the background, where it lives on.
+
+    One that runs in the background on the same data directory gives way to one that is started with --foreground.
+    """
     call = invocation(ctx, output)
     environ = call.environ
     for name, value in (("PERDURE_HOST", host), ("PERDURE_PORT", port), ("PERDURE_HOME", data_dir)):
@@ -56,7 +54,7 @@ def start(
             environ[name] = str(value)
     config = door.AppConfig.from_env(environ)  # a wrong value is told here, not in the log of a child
     if foreground:
-        door.serve(config, environ)
+        serve_in_foreground(call, msgspec.structs.replace(config, gives_way=gives_way))
         return
     asyncio.run(_start(call, config.data_dir))
 
@@ -80,19 +78,6 @@ async def _look(call: Invocation, home: Path) -> Found:
     if found is None or answer is None:
         return Found(None)
     return Found(None, stopping=True) if answer.status == "stopping" else Found(found.url)
-
-
-async def health(call: Invocation, url: str) -> HealthAnswer | None:
-    """What the server at *url* says of itself; None when nothing answers there."""
-    client = ApiClient(HttpTransport(url, connect_timeout_s=2.0), call.clock)
-    try:
-        return await client.health(timeout_s=2.0)
-    except PerdureError as error:
-        if error.code == "E0701":
-            return None
-        raise
-    finally:
-        await client.aclose()
 
 
 @server.command("status", epilog=examples("perdure server status -o json"))
@@ -133,30 +118,7 @@ def stop(ctx: typer.Context, data_dir: DataDirOption = None, output: FormatOptio
 
 async def _stop(call: Invocation, home: Path) -> bool:
     found = read_server_file(home)
-    if found is None or not _is_server(found.pid):
+    if found is None or not shown_as(found.pid, "perdure"):
         return False
-    os.kill(found.pid, signal.SIGTERM)
-    give_up_at = call.clock.monotonic() + STOP_S
-    while _is_server(found.pid):
-        if call.clock.monotonic() > give_up_at:
-            raise ClientError(
-                "E0705",
-                f"The server has not stopped in {STOP_S:g} s",
-                where=f"pid {found.pid}",
-                fix=f"See {home / 'server.log'}. Killing it loses nothing: kill -9 {found.pid}",
-            )
-        await asyncio.sleep(POLL_S)
+    await stop_process(call, home, found.pid)
     return True
-
-
-def _is_server(pid: int) -> bool:
-    """Whether this process exists and is a server of ours: after a crash the number may belong to another program."""
-    if pid <= 0:
-        return False
-    shown = subprocess.run(  # noqa: S603 - fixed arguments, no shell
-        ["ps", "-o", "stat=,command=", "-p", str(pid)],  # noqa: S607 - wherever the system has it
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-    return "perdure" in shown and not shown.startswith("Z")

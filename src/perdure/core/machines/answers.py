@@ -78,6 +78,13 @@ def complete(
 ) -> None:
     """End with *output*, once it has passed what judges it."""
     state = draft.state
+    if (
+        state.unseen
+        and not state.stopping
+        and finish_reason in ("stop", "length")
+        and not state.team.strategy
+    ):
+        return  # something was said while this answer was on its way: the next turn has both
     handover = handover or _watched(draft)
     is_team = bool(state.team.strategy) and state.team.phase != "synthesis"
     subject = f"c{state.team.turns}.out" if is_team else f"t{state.turn}.out"
@@ -86,6 +93,18 @@ def complete(
         passage.enter(draft, subject)
     else:
         draft.end(ev.ExecutionCompleted(output, finish_reason, reason, handover))
+
+
+def stop_here(draft: Draft) -> None:
+    """End with what there is, because somebody asked for it."""
+    state = draft.state
+    if state.team.strategy and state.team.phase != "synthesis":
+        said = draft.scope.transcript.entries
+        ended = draft.event_of(ev.ChildCompleted)
+        output = ended.output if ended is not None else (said[-1].output if said and said[-1].author else "")
+    else:
+        output = draft.scope.transcript.last_text
+    complete(draft, output if output is not None else "", "stopped", "somebody asked for the end")
 
 
 def take(draft: Draft, subject: str) -> None:

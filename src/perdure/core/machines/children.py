@@ -27,6 +27,8 @@ def request(
     tool: str = "",
 ) -> None:
     """Ask for a child execution of *member* that is given *given*."""
+    if history is None and role in ("member", "router") and draft.scope.transcript.before:
+        history = ev.HistoryRef(draft.scope.execution_id, "team", 0)
     child = ids.child_id(draft.now_ms, draft.scope.execution_id, step)
     effects = (StartChild(step, child),) if draft.state.phase == "active" else ()
     draft.record(

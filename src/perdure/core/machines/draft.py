@@ -11,17 +11,19 @@ from perdure.core.errors import ToolError
 from perdure.core.machines.turn_state import TurnState, copy_of, evolve
 from perdure.core.messages import Message
 from perdure.core.plan import Plan
-from perdure.core.transcript import Transcript, opening
+from perdure.core.tokens import Tokens, heuristic_tokens
+from perdure.core.transcript import Transcript, in_context, opening, with_text
 
 E = TypeVar("E", bound=ev.Event)
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """What `apply` may look at beside the state: the pinned plan and the conversation so far."""
+    """What `apply` may look at beside the state: the pinned plan, the conversation so far, how tokens are counted."""
 
     execution_id: str
     plan: Plan
     transcript: Transcript
+    tokens: Tokens = heuristic_tokens
 
 
 class Applied(msgspec.Struct, frozen=True):
@@ -71,6 +73,13 @@ class Draft:
     def opening(started: ev.ExecutionStarted) -> Message:
         """The first message of the execution that this input has begun."""
         return opening(started)
+
+    def asked_with(self, text: str) -> Message:
+        """The first message of the execution, when another text stands for what was asked."""
+        started = self.event_of(ev.ExecutionStarted)
+        if started is not None:
+            return in_context(with_text(started.input, text), started.context)
+        return self.scope.transcript.opening_with(text)
 
 
 Ways = dict[str, Callable[[Draft, str], None]]

@@ -21,6 +21,7 @@ from perdure.core import events as ev
 from perdure.core.definition import GuardrailDefinition
 from perdure.core.history import text_of
 from perdure.core.machines.draft import Draft
+from perdure.core.messages import ToolCallPart
 from perdure.core.plan import Plan, ToolPlan
 
 
@@ -91,18 +92,25 @@ def tool_of(draft: Draft, subject: str) -> ToolPlan | None:
 
 def called(draft: Draft, step: str) -> tuple[str, dict[str, Any]]:
     """The tool and the arguments of a call, as the model made it."""
-    answer = draft.event_of(ev.ModelCompleted)
-    message = answer.message if answer is not None else draft.scope.transcript.asking
-    number = int(step.rpartition(".c")[2])
-    call = message.tool_calls[number]
+    call = _call(draft, step)
     return call.tool, call.arguments or {}
 
 
 def call_id(draft: Draft, step: str) -> str:
     """The model's id of a call."""
-    answer = draft.event_of(ev.ModelCompleted)
+    return _call(draft, step).call_id
+
+
+def _call(draft: Draft, step: str) -> ToolCallPart:
+    answer = answer_of(draft)
     message = answer.message if answer is not None else draft.scope.transcript.asking
-    return message.tool_calls[int(step.rpartition(".c")[2])].call_id
+    return message.tool_calls[int(step.rpartition(".c")[2])]
+
+
+def answer_of(draft: Draft) -> ev.ModelCompleted | None:
+    """The answer of a turn that this input has brought; a judge's, or a summary, is no answer of the agent."""
+    answer = draft.event_of(ev.ModelCompleted)
+    return answer if answer is not None and answer.step.endswith(".m") else None
 
 
 def content(draft: Draft, subject: str) -> Any:
@@ -125,7 +133,7 @@ def _answer(draft: Draft, _subject: str) -> Any:
 
 
 def _said(draft: Draft, _subject: str) -> str:
-    answer = draft.event_of(ev.ModelCompleted)
+    answer = answer_of(draft)
     return answer.message.text if answer is not None else draft.scope.transcript.last_text
 
 

@@ -37,6 +37,9 @@ def enter(draft: Draft, subject: str, first: int = 0) -> None:
 
 def has_stages(draft: Draft, subject: str) -> bool:
     """Whether anything stands at this joint."""
+    plan = draft.scope.plan
+    if not (plan.hooks or plan.guards or plan.instructions_function) and subject[-1] not in "ir":
+        return False  # most agents have nothing there, and this is asked at every turn
     return bool(joints.stages(draft.scope.plan, subject, joints.tool_of(draft, subject)))
 
 
@@ -59,9 +62,9 @@ def _arguments(draft: Draft, subject: str, function: str) -> dict[str, Any]:
     if function == "@before_model":
         return {"turn": turn, "messages": draft.scope.transcript.listed()}
     if function == "@after_model":
-        answer = draft.event_of(ev.ModelCompleted)
+        answer = joints.answer_of(draft)
         calls = answer.message.tool_calls if answer is not None else ()
-        listed = [{"tool": c.tool, "arguments": c.arguments} for c in calls]
+        listed = [{"tool": c.tool, "call_id": c.call_id, "arguments": c.arguments} for c in calls]
         return {"turn": turn, "text": value, "tool_calls": listed}
     step = joints.call_step(subject)
     tool, arguments = joints.called(draft, step)

@@ -32,7 +32,7 @@ def ask(
             call_id,
             tool,
             question,
-            ids.approval_id(execution, step),
+            ids.approval_id(execution, f"{step}.{asks}"),  # leave for the call may have been asked before
             ids.effect_hash(execution, step, tool, answer_schema, question),
             asks=asks,
             answer_schema=answer_schema,

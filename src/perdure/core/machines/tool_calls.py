@@ -8,7 +8,7 @@ from perdure.core import ids
 from perdure.core import inputs as inp
 from perdure.core.effects import OfferTask
 from perdure.core.errors import ExecutionError, ToolError
-from perdure.core.machines import answers, children, joints, passage, questions
+from perdure.core.machines import answers, children, inbox, joints, passage, questions
 from perdure.core.machines.backoff import MOST_LOST, retake_at, retry_at
 from perdure.core.machines.draft import Draft, stale_error
 from perdure.core.machines.turn_state import Step
@@ -67,6 +67,8 @@ def passed(draft: Draft, subject: str) -> None:
     name, asked = joints.called(draft, step)
     tool, arguments = draft.scope.plan.tools[name], joints.content(draft, subject)
     wrong = () if arguments == asked else problems(tool.spec.input_schema, arguments)
+    # Calls of the same answer that are judged at the same time are each within the limit when they are accepted.
+    error = _used_up(draft, tool)
     if wrong:
         error = ev.ErrorInfo(
             "E0305",
@@ -74,6 +76,7 @@ def passed(draft: Draft, subject: str) -> None:
             where=f"tool {name}",
             why="; ".join(wrong),
         )
+    if error is not None:
         draft.record(ev.ToolRefused(step, joints.call_id(draft, step), name, error))
         return
     _admit(draft, step, joints.call_id(draft, step), tool, arguments)
@@ -106,21 +109,28 @@ def _refusal(draft: Draft, tool: ToolPlan | None, call: ToolCallPart) -> ev.Erro
             why="; ".join(wrong),
             fix="Call the tool again with corrected arguments.",
         )
-    made = draft.state.calls.get(call.tool, 0) + _asked_for(draft, call.tool)
-    if tool.max_calls is not None and made >= tool.max_calls:
-        return ev.ErrorInfo(
-            "E0306",
-            f"The tool may be called {tool.max_calls} times in one execution, and that was done",
-            where=where,
-            fix="Go on without another call of this tool.",
-        )
-    return None
+    return _used_up(draft, tool)
+
+
+def _used_up(draft: Draft, tool: ToolPlan) -> ev.ErrorInfo | None:
+    made = draft.state.calls.get(tool.spec.name, 0) + _asked_for(draft, tool.spec.name)
+    if tool.max_calls is None or made < tool.max_calls:
+        return None
+    return ev.ErrorInfo(
+        "E0306",
+        f"The tool may be called {tool.max_calls} times in one execution, and that was done",
+        where=f"tool {tool.spec.name}",
+        fix="Go on without another call of this tool.",
+    )
 
 
 def _asked_for(draft: Draft, tool: str) -> int:
-    """Calls that wait for a person count before they are requested, so that a crowd cannot pass the limit."""
+    """Calls that wait for a person's leave count before they are requested, so that a crowd cannot pass the limit.
+
+    A question to a person is the call itself, and is counted where it is asked.
+    """
     return sum(
-        s.tool == tool and s.status == "approval" and s.unknown_epoch is None
+        s.tool == tool and s.status == "approval" and s.unknown_epoch is None and s.asks is None
         for s in draft.state.steps.values()
     )
 
@@ -139,6 +149,9 @@ def _unknown_tool(plan: Plan, name: str) -> ev.ErrorInfo:
 
 def _begin(draft: Draft, step: str, call_id: str, tool: ToolPlan, arguments: dict[str, Any]) -> None:
     """Run an accepted call: on a worker, as a child execution, or by asking a person."""
+    if tool.kind == "message":
+        inbox.wait_for(draft, step, call_id, tool)
+        return
     if tool.kind == "human":
         questions.ask(draft, step, "question", tool.spec.name, arguments, tool.answer_schema or {}, call_id)
         return

@@ -10,20 +10,48 @@ execution that is over (E5, E0402). A late input that needs no answer does nothi
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from perdure.core import events as ev
 from perdure.core import inputs as inp
-from perdure.core.effects import CallModel, Effect, OfferTask, StartChild, WithdrawTask
+from perdure.core.effects import CallModel, WithdrawTask
 from perdure.core.errors import ExecutionError, PerdureError
-from perdure.core.machines import answers, children, functions, joints, passage, tool_calls
-from perdure.core.machines.backoff import MOST_LOST, retake_at, retry_at
+from perdure.core.machines import (
+    answers,
+    children,
+    condensing,
+    functions,
+    inbox,
+    joints,
+    passage,
+    spending,
+    tool_calls,
+)
+from perdure.core.machines.attempts import (
+    effects_of,
+    is_function,
+    model_lost,
+    next_due_ms,
+    on_offer,
+    said,
+    take_up,
+)
+from perdure.core.machines.backoff import retry_at
 from perdure.core.machines.draft import Applied, Draft, Scope, Ways, stale_error
 from perdure.core.machines.teams.strategies import MACHINES
 from perdure.core.machines.turn_state import Step, TurnState
 from perdure.core.validation import not_storable, parse_answer, problems
 
-_LATE = (inp.ModelSucceeded, inp.ModelErrored, inp.TaskSilent, inp.ChildEnded, inp.Tick, inp.Recover)
+__all__ = ["apply", "effects_of", "next_due_ms"]
+
+_LATE = (
+    inp.ModelSucceeded,
+    inp.ModelErrored,
+    inp.TaskSilent,
+    inp.ChildEnded,
+    inp.BudgetBreached,
+    inp.JoinSession,
+    inp.Tick,
+    inp.Recover,
+)
 
 
 def apply(scope: Scope, state: TurnState, item: inp.Input, now_ms: int) -> Applied:
@@ -73,9 +101,34 @@ def _begin(draft: Draft, item: inp.Begin) -> None:
             strategy=draft.scope.plan.team.strategy if draft.scope.plan.team is not None else "",
             parent=item.parent,
             history=item.history,
+            budgets=item.budgets,
         )
     )
-    passage.enter(draft, "in")
+    if item.after is not None:
+        inbox.await_session(draft, item.after)
+    else:
+        passage.enter(draft, "in")
+
+
+def _join_session(draft: Draft, item: inp.JoinSession) -> None:
+    inbox.join_session(draft, item)
+    if draft.event_of(ev.SessionJoined) is not None:
+        passage.enter(draft, "in")
+
+
+def _budget_breached(draft: Draft, item: inp.BudgetBreached) -> None:
+    spending.breached(draft, item)
+    advance(draft)
+
+
+def _say(draft: Draft, item: inp.Say) -> None:
+    inbox.say(draft, item)
+    advance(draft)
+
+
+def _stop_soon(draft: Draft, item: inp.StopSoon) -> None:
+    inbox.stop_soon(draft, item)
+    advance(draft)
 
 
 def advance(draft: Draft) -> None:
@@ -86,12 +139,19 @@ def advance(draft: Draft) -> None:
     state = draft.state
     if state.over or state.phase == "new" or not state.settled or state.steps:
         return
+    if state.stopping and (state.turn or state.team.turns):
+        answers.stop_here(draft)
+        return
     if state.team.strategy and state.team.phase != "synthesis":
         MACHINES[state.team.strategy].advance(draft)
         if state.steps or state.over:
             return
-    if state.phase != "active" or answers.stops(draft):
-        return
+    if state.phase == "active" and not answers.stops(draft):
+        _next_turn(draft)
+
+
+def _next_turn(draft: Draft) -> None:
+    state = draft.state
     if state.turn >= draft.scope.plan.max_turns:
         limit = draft.scope.plan.max_turns
         error = ev.ErrorInfo(
@@ -100,44 +160,17 @@ def advance(draft: Draft) -> None:
             where=f"agent {draft.scope.plan.agent}",
             fix="Raise max_turns, or make the task smaller.",
         )
-        partial = _said(draft)
+        partial = said(draft)
         draft.record(ev.ExecutionFailed(error, finish_reason="max_turns", partial=partial))
         return
     turn = state.turn + 1
+    if condensing.condenses(draft, turn):
+        return
     if state.prepared < turn and passage.has_stages(draft, f"t{turn}.b"):
         passage.enter(draft, f"t{turn}.b")
         return
     step = f"t{turn}.m"
     draft.record(ev.ModelRequested(step, turn), CallModel(step, 1))
-
-
-def _said(draft: Draft) -> str:
-    """The agent's last words. An answer of this very input is not in the transcript yet."""
-    transcript = draft.scope.transcript
-    for event in draft.events:
-        if isinstance(event, ev.ModelCompleted):
-            before = () if event.message.tool_calls else transcript.cut
-            return "".join((*before, event.message.text))
-    return "".join(transcript.cut) or transcript.last_text
-
-
-def effects_of(state: TurnState) -> tuple[Effect, ...]:
-    """Every effect whose step has no recorded outcome: what a restart or a resume performs again (E4)."""
-    if state.phase != "active":
-        return ()
-    found: list[Effect] = []
-    for step_id, step in state.steps.items():
-        if step.status == "asking":
-            found.append(CallModel(step_id, step.attempt))
-        elif _on_offer(step):
-            found.append(_offer(step_id, step))
-        elif step.status == "child":
-            found.append(StartChild(step_id, step.child_id or ""))
-    return tuple(found)
-
-
-def _offer(step_id: str, step: Step) -> OfferTask:
-    return OfferTask(step_id, step.tool or "", step.agent)
 
 
 # Model steps --------------------------------------------------------------------------------------------
@@ -158,7 +191,7 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
         # Refused here, the attempt fails; refused by the journal, nothing could be recorded of it at all (E10).
         _model_failed(draft, item, _broken(draft, wrong), retryable=True)
         return
-    is_judge = draft.state.steps[item.step].tool is not None
+    is_aside = draft.state.steps[item.step].tool is not None
     draft.record(
         ev.ModelCompleted(
             item.step,
@@ -171,17 +204,25 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
             item.duration_ms,
         )
     )
-    if is_judge:
-        passage.judged(draft, item)
+    if is_aside:
+        if joints.stage_of(item.step) is not None:
+            passage.judged(draft, item)
         advance(draft)
-    else:
+    elif "after_model" in draft.scope.plan.hooks:
         passage.enter(draft, f"t{draft.state.turn}.a")
+    else:
+        _go_on_from(draft, draft.events[-1], reply.message.text)
 
 
 def _after_model(draft: Draft, subject: str) -> None:
     """What a model's answer asks for: calls, another turn, or the end."""
-    reply = draft.event_of(ev.ModelCompleted) or draft.scope.transcript.last_reply
-    if reply is None:
+    reply = joints.answer_of(draft) or draft.scope.transcript.last_reply
+    if reply is not None:
+        _go_on_from(draft, reply, joints.content(draft, subject))
+
+
+def _go_on_from(draft: Draft, reply: ev.Event, text: str) -> None:
+    if not isinstance(reply, ev.ModelCompleted):
         return
     if reply.message.tool_calls:
         tool_calls.accept_all(draft, reply.message)
@@ -189,7 +230,7 @@ def _after_model(draft: Draft, subject: str) -> None:
     elif reply.finish_reason == "length":
         advance(draft)
     else:
-        _answer(draft, reply.step, reply.finish_reason, joints.content(draft, subject))
+        _answer(draft, reply.step, reply.finish_reason, text)
 
 
 def _answer(draft: Draft, step: str, finish_reason: str, text: str) -> None:
@@ -263,23 +304,14 @@ def _model_failed(
     policy = draft.scope.plan.model_retry
     failures = draft.state.steps[item.step].failures + 1
     if not retryable or failures >= policy.max_attempts:
-        if draft.state.steps[item.step].tool is not None:
+        if joints.stage_of(item.step) is not None:
             draft.record(ev.ModelFailed(item.step, item.attempt, error))
             passage.failed(draft, item.step, draft.state.steps[item.step].tool or "", error.what)
             return
-        draft.end(ev.ExecutionFailed(error, partial=_said(draft)))
+        draft.end(ev.ExecutionFailed(error, partial=said(draft)))
         return
     due = retry_at(policy, failures, draft.now_ms, jitter, wait_ms)
     draft.record(ev.ModelFailed(item.step, item.attempt, error, due))
-
-
-def _ask_again(draft: Draft, step_id: str, step: Step) -> None:
-    attempt = step.attempt + 1
-    judge = draft.scope.transcript.judges.get(step_id)
-    if judge is not None:
-        draft.record(msgspec.structs.replace(judge, attempt=attempt), CallModel(step_id, attempt))
-        return
-    draft.record(ev.ModelRequested(step_id, draft.state.turn, attempt), CallModel(step_id, attempt))
 
 
 # Time, faults and people ---------------------------------------------------------------------------------
@@ -297,60 +329,18 @@ def _tick(draft: Draft, _item: inp.Tick) -> None:
             else "",
             fix="Raise timeout_seconds (waiting for people counts), or give the start a longer limit.",
         )
-        partial = _said(draft)
+        partial = said(draft)
         draft.end(ev.ExecutionFailed(error, finish_reason="timeout", partial=partial))
         return
     if state.phase == "active":
-        _take_up(draft)
-
-
-def _take_up(draft: Draft) -> None:
-    """Begin the next attempt of every step whose wait is over."""
-    for step_id, step in list(draft.state.steps.items()):
-        if step.due_ms is not None and step.due_ms > draft.now_ms:
-            continue
-        if step.status == "retrying":
-            _ask_again(draft, step_id, step)
-        elif step.status == "ready" and step.due_ms is not None:
-            draft.record(ev.TimerFired(step_id, step.due_ms), _offer(step_id, step))
-
-
-def next_due_ms(state: TurnState) -> int | None:
-    """When the execution must be given a `Tick`: the earliest end of a wait, or its deadline."""
-    if state.over:
-        return None
-    times = [state.deadline_ms] if state.deadline_ms is not None else []
-    if state.phase == "active":
-        times += [s.due_ms for s in state.steps.values() if s.due_ms is not None]
-    return min(times, default=None)
+        take_up(draft)
 
 
 def _recover(draft: Draft, item: inp.Recover) -> None:
     for step_id, step in list(draft.state.steps.items()):
         if step.status == "asking":
-            _model_lost(draft, item, step_id, step)
+            model_lost(draft, item, step_id, step)
     advance(draft)
-
-
-def _model_lost(draft: Draft, item: inp.Recover, step_id: str, step: Step) -> None:
-    """Ask again; at last give up, because a call that stops its server stops all other executions too."""
-    losses = step.without_outcome
-    if losses >= MOST_LOST:
-        error = ev.ErrorInfo(
-            "E0405",
-            f"The server stopped during {losses} attempts at the same model call",
-            where=f"agent {draft.scope.plan.agent}, step {step_id}",
-            why=item.reason,
-            fix="Look in the server's log for what stops it, e.g. memory, then start the execution again.",
-        )
-        partial = _said(draft)
-        draft.record(ev.ModelLost(step_id, step.attempt, item.reason))
-        draft.end(ev.ExecutionFailed(error, partial=partial))
-        return
-    due = retake_at(losses, draft.now_ms)
-    draft.record(ev.ModelLost(step_id, step.attempt, item.reason, due))
-    if due is None and draft.state.phase == "active":
-        _ask_again(draft, step_id, step)
 
 
 def _cancel(draft: Draft, item: inp.Cancel) -> None:
@@ -360,33 +350,25 @@ def _cancel(draft: Draft, item: inp.Cancel) -> None:
 def _pause(draft: Draft, item: inp.Pause) -> None:
     if draft.state.phase == "paused":
         return
-    offered = [WithdrawTask(i) for i, s in draft.state.steps.items() if _on_offer(s)]
-    draft.record(ev.ExecutionPaused(item.by, item.reason), *offered)
+    offered = [WithdrawTask(i) for i, s in draft.state.steps.items() if on_offer(s)]
+    told = inbox.tell_children(draft.state, "pause")
+    draft.record(ev.ExecutionPaused(item.by, item.reason), *offered, *told)
 
 
 def _resume(draft: Draft, item: inp.Resume) -> None:
     if draft.state.phase == "active":
         return  # resuming what runs is what a restarted client does; it changes nothing
-    draft.record(ev.ExecutionResumed(item.by))
+    draft.record(ev.ExecutionResumed(item.by), *inbox.tell_children(draft.state, "resume"))
     # A call that is still running is left alone by the engine; one that a crash took away is made again.
     draft.effects.extend(effects_of(draft.state))
-    _take_up(draft)
+    take_up(draft)
     advance(draft)
-
-
-def is_function(step: Step) -> bool:
-    """Whether the step is a function's and not a tool call."""
-    return (step.tool or "").startswith("@")
-
-
-def _on_offer(step: Step) -> bool:
-    return step.status == "ready" and step.due_ms is None
 
 
 def _quarantine(draft: Draft, item: inp.Quarantine) -> None:
     if draft.state.phase == "quarantined":
         return
-    offered = [WithdrawTask(i) for i, s in draft.state.steps.items() if _on_offer(s)]
+    offered = [WithdrawTask(i) for i, s in draft.state.steps.items() if on_offer(s)]
     draft.record(ev.ExecutionQuarantined(item.error), *offered)
 
 
@@ -450,6 +432,8 @@ def _decide(draft: Draft, item: inp.Decide) -> None:
     decided = draft.event_of(ev.ApprovalDecided)
     if decided is not None and joints.stage_of(decided.step) is not None:
         passage.answered(draft, decided)
+    elif decided is not None and decided.step.endswith(".budget"):
+        spending.answered(draft, decided)
     elif decided is not None and decided.answer is not None and "." in decided.step:
         tool_calls.ended(draft, decided.step)
     elif decided is not None and draft.state.team.strategy and draft.state.team.phase == "choosing":
@@ -482,6 +466,10 @@ _DECIDE: dict[type[inp.Input], Callable[[Draft, Any], None]] = {
     inp.Cancel: _cancel,
     inp.Pause: _pause,
     inp.Resume: _resume,
+    inp.BudgetBreached: _budget_breached,
+    inp.Say: _say,
+    inp.StopSoon: _stop_soon,
+    inp.JoinSession: _join_session,
     inp.Tick: _tick,
     inp.Recover: _recover,
     inp.Quarantine: _quarantine,

@@ -1,4 +1,4 @@
-"""The turn machine's state, its transition tables, and `evolve`: how each recorded event changes the state.
+"""`evolve`: how each recorded event changes the turn machine's state, by the tables of `turn_tables`.
 
 Rule 1: the state changes by events alone. Folding `evolve` over an execution's journal gives the stored state
 again, byte for byte (I9); no code of `apply` runs for that, so a new release can take over old executions.
@@ -9,164 +9,36 @@ Rule 3: the state is small. It holds open steps, counters and the tools' shared 
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from perdure.core import events as ev
 from perdure.core.errors import ExecutionError
 from perdure.core.machines.teams.tables import Team, follow
-from perdure.core.model import Usage
-
-# A state has the version of the journal that it is folded from, so that I9 holds under every later release.
-STATE_VERSION = ev.EVENT_VERSION
-
-Phase = Literal["new", "active", "paused", "quarantined", "completed", "failed", "cancelled"]
-# A model step is asking, or waits to be asked again; a tool step waits for a person, for a worker
-# (not before `due_ms`), or is leased, and so is the step of a function; a child step has a child execution.
-StepStatus = Literal["asking", "retrying", "approval", "ready", "leased", "child"]
-
-
-class Step(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An open step. `attempt` counts attempts from 1 (for a tool step: the epoch); `failures` the failed ones.
-
-    `agent` is whose function it is, or which agent the child is; `asks` what a person is asked besides leave for a call.
-    """
-
-    status: StepStatus
-    attempt: int = 0
-    failures: int = 0
-    due_ms: int | None = None
-    tool: str | None = None
-    call_id: str | None = None
-    worker: str | None = None
-    approval_id: str | None = None
-    effect_hash: str | None = None
-    unknown_epoch: int | None = None
-    agent: str | None = None
-    child_id: str | None = None
-    asks: ev.ApprovalKind | None = None
-
-    @property
-    def without_outcome(self) -> int:
-        """Attempts that did not fail: the lost ones, and the one in flight if there is one.
-
-        Every attempt at an open step fails, is lost or is in flight, so that losses need no field of their own, and
-        those that an older release recorded count too.
-        """
-        return self.attempt - self.failures
-
-
-class TurnState(msgspec.Struct, omit_defaults=True):
-    """The state of one agent's loop; stored with every commit. `shared` is the tools' state; an absent `v` is 1.
-
-    `team` is where a team's machine stands; `stop_asked` the last turn whose stop condition has said no;
-    `refusals` how often an answer or a call was refused, by whom; `prepared` the turn whose before_model has run.
-    """
-
-    v: int = 1
-    phase: Phase = "new"
-    turn: int = 0
-    steps: dict[str, Step] = {}
-    calls: dict[str, int] = {}
-    rejections: int = 0
-    deadline_ms: int | None = None
-    # The turn's answer is in and everything it asked for is settled: the next turn may begin.
-    settled: bool = False
-    shared: dict[str, Any] = {}
-    usage: Usage = Usage()
-    team: Team = Team()
-    stop_asked: int = 0
-    refusals: dict[str, int] = {}
-    prepared: int = 0
-
-    @property
-    def over(self) -> bool:
-        """Whether the execution has ended (E5)."""
-        return self.phase in ("completed", "failed", "cancelled")
-
-
-_RUNNING: tuple[Phase, ...] = ("active", "paused", "quarantined")
-_STEP_EVENTS: tuple[type[ev.Event], ...] = (
-    ev.ModelRequested,
-    ev.ModelCompleted,
-    ev.ModelFailed,
-    ev.ModelLost,
-    ev.OutputRejected,
-    ev.AnswerRefused,
-    ev.JudgeRequested,
-    ev.GuardDecided,
-    ev.HookEnded,
-    ev.Replaced,
-    ev.AnswerProposed,
-    ev.HandoffDecided,
-    ev.ToolRequested,
-    ev.ToolRefused,
-    ev.ToolStarted,
-    ev.ToolCompleted,
-    ev.ToolFailed,
-    ev.ToolLost,
-    ev.TimerFired,
-    ev.ApprovalRequested,
-    ev.ApprovalDecided,
-    ev.FunctionRequested,
-    ev.ChildRequested,
-    ev.ChildCompleted,
-    ev.ChildFailed,
-    ev.AgentChosen,
-    ev.GateDecided,
-    ev.StopDecided,
+from perdure.core.machines.turn_tables import (
+    PHASES,
+    STATE_VERSION,
+    STEPS,
+    Phase,
+    Step,
+    StepStatus,
+    TurnState,
 )
 
-PHASES: dict[tuple[Phase, type[ev.Event]], Phase] = {
-    ("new", ev.ExecutionStarted): "active",
-    ("active", ev.ExecutionPaused): "paused",
-    ("quarantined", ev.ExecutionPaused): "paused",
-    ("paused", ev.ExecutionResumed): "active",
-    ("quarantined", ev.ExecutionResumed): "active",
-    # While paused or quarantined, steps in flight may end, and nothing begins.
-    **{
-        (phase, kind): phase
-        for phase in _RUNNING
-        for kind in _STEP_EVENTS
-        if phase == "active" or kind not in (ev.ModelRequested, ev.ToolStarted, ev.TimerFired)
-    },
-    **{(phase, ev.ExecutionQuarantined): "quarantined" for phase in ("active", "paused")},
-    **{(phase, ev.ExecutionCompleted): "completed" for phase in _RUNNING},
-    **{(phase, ev.ExecutionFailed): "failed" for phase in _RUNNING},
-    **{(phase, ev.ExecutionCancelled): "cancelled" for phase in _RUNNING},
-}
-
-# (status before, event) -> the statuses that may come of it, by what the event says. None before: the step is not
-# open; None after: it is settled.
-STEPS: dict[tuple[StepStatus | None, type[ev.Event]], tuple[StepStatus | None, ...]] = {
-    (None, ev.ModelRequested): ("asking",),
-    ("retrying", ev.ModelRequested): ("asking",),
-    ("asking", ev.ModelCompleted): (None,),
-    ("asking", ev.ModelFailed): ("retrying",),
-    ("asking", ev.ModelLost): ("retrying",),
-    (None, ev.OutputRejected): (None,),
-    (None, ev.AnswerRefused): (None,),
-    (None, ev.JudgeRequested): ("asking",),
-    ("retrying", ev.JudgeRequested): ("asking",),
-    (None, ev.ToolRefused): (None,),
-    (None, ev.ToolRequested): ("ready",),
-    (None, ev.ApprovalRequested): ("approval",),
-    ("ready", ev.ToolStarted): ("leased",),
-    ("ready", ev.TimerFired): ("ready",),
-    ("leased", ev.ToolCompleted): (None,),
-    ("leased", ev.ToolFailed): ("ready", None),
-    ("leased", ev.ToolLost): ("ready", None),
-    # The policy `ask`: a person decides whether a call that may have taken effect runs again.
-    ("ready", ev.ApprovalRequested): ("approval",),
-    # Approved, a new call is requested in the event that follows; an unknown one is on offer again.
-    ("approval", ev.ApprovalDecided): (None, "ready"),
-    (None, ev.FunctionRequested): ("ready",),
-    # A call of an agent that a person has approved begins in the event that follows.
-    (None, ev.ChildRequested): ("child",),
-    ("child", ev.ChildCompleted): (None,),
-    ("child", ev.ChildFailed): (None,),
-}
+__all__ = [
+    "PHASES",
+    "STATE_VERSION",
+    "STEPS",
+    "Phase",
+    "Step",
+    "StepStatus",
+    "TurnState",
+    "copy_of",
+    "decode_state",
+    "encode_state",
+    "evolve",
+]
 
 
 def _illegal(state: TurnState, event: ev.Event, detail: str) -> ExecutionError:
@@ -210,6 +82,7 @@ def _model_requested(state: TurnState, event: ev.ModelRequested) -> None:
     step = _before(state, event.step, event)
     state.turn = event.turn
     state.settled = False
+    state.unseen = 0
     state.steps[event.step] = Step("asking", event.attempt, step.failures if step else 0)
 
 
@@ -217,6 +90,13 @@ def _judge_requested(state: TurnState, event: ev.JudgeRequested) -> None:
     step = _before(state, event.step, event)
     failures = step.failures if step else 0
     state.steps[event.step] = Step("asking", event.attempt, failures, tool=f"@guard.{event.guard}")
+
+
+def _condense_requested(state: TurnState, event: ev.CondenseRequested) -> None:
+    step = _before(state, event.step, event)
+    failures = step.failures if step else 0
+    state.steps[event.step] = Step("asking", event.attempt, failures, tool="@condense")
+    state.condensed = event.turn
 
 
 def _hook_ended(state: TurnState, event: ev.HookEnded) -> None:
@@ -375,6 +255,50 @@ def _child_ended(state: TurnState, event: ev.ChildCompleted | ev.ChildFailed) ->
     state.usage = state.usage.plus(event.usage)
 
 
+def _message_received(state: TurnState, _event: ev.MessageReceived) -> None:
+    state.unseen += 1
+
+
+def _model_interrupted(state: TurnState, event: ev.ModelInterrupted) -> None:
+    _before(state, event.step, event)
+    del state.steps[event.step]
+    state.settled = True
+
+
+def _message_awaited(state: TurnState, event: ev.MessageAwaited) -> None:
+    _before(state, event.step, event)
+    state.calls = {**state.calls, event.tool: state.calls.get(event.tool, 0) + 1}
+    state.steps[event.step] = Step("message", tool=event.tool, call_id=event.call_id)
+
+
+def _messages_taken(state: TurnState, event: ev.MessagesTaken) -> None:
+    if _before(state, event.step, event) is None:
+        state.calls = {**state.calls, event.tool: state.calls.get(event.tool, 0) + 1}
+    state.steps.pop(event.step, None)
+    state.unseen -= event.count
+
+
+def _budget_reached(state: TurnState, event: ev.BudgetReached) -> None:
+    step = _before(state, event.step, event)
+    del state.steps[event.step]
+    if step is not None and step.tool is None:
+        state.settled = True
+
+
+def _stop_requested(state: TurnState, _event: ev.StopRequested) -> None:
+    state.stopping = True
+
+
+def _session_awaited(state: TurnState, event: ev.SessionAwaited) -> None:
+    _before(state, event.step, event)
+    state.steps[event.step] = Step("session", child_id=event.execution_id)
+
+
+def _session_joined(state: TurnState, event: ev.SessionJoined) -> None:
+    _before(state, event.step, event)
+    del state.steps[event.step]
+
+
 def _stop_decided(state: TurnState, event: ev.StopDecided) -> None:
     state.stop_asked = event.turn
 
@@ -403,11 +327,21 @@ _EVOLVE: dict[type[ev.Event], Callable[[TurnState, Any], None]] = {
     ev.OutputRejected: _output_rejected,
     ev.AnswerRefused: _answer_refused,
     ev.JudgeRequested: _judge_requested,
+    ev.CondenseRequested: _condense_requested,
     ev.GuardDecided: _nothing,
     ev.HookEnded: _hook_ended,
     ev.Replaced: _nothing,
     ev.AnswerProposed: _nothing,
     ev.HandoffDecided: _nothing,
+    ev.MessageReceived: _message_received,
+    ev.ModelInterrupted: _model_interrupted,
+    ev.MessageAwaited: _message_awaited,
+    ev.MessagesTaken: _messages_taken,
+    ev.StopRequested: _stop_requested,
+    ev.SessionAwaited: _session_awaited,
+    ev.SessionJoined: _session_joined,
+    ev.BudgetReached: _budget_reached,
+    ev.BudgetGranted: _nothing,
     ev.ToolRefused: _tool_refused,
     ev.ToolRequested: _tool_requested,
     ev.ToolStarted: _tool_started,

@@ -113,7 +113,7 @@ class MemoryJournal:
     async def unfinished(self) -> list[StoredExecution]:
         """What a restart takes up, oldest first."""
         self._must_be_open()
-        taken_up = {"running", "waiting:worker", "waiting:child", "paused", "quarantined"}
+        taken_up = {"running", "waiting:worker", "waiting:child", "waiting:session", "paused", "quarantined"}
         return [row for row in self._executions.values() if row.status in taken_up]
 
     async def orphans(self) -> list[str]:

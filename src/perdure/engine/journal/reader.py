@@ -126,7 +126,7 @@ def unfinished(db: apsw.Connection) -> list[StoredExecution]:
     """What a restart takes up, oldest first; damaged rows are left out, so that the others go on."""
     question = (
         f"SELECT {EXECUTION_COLUMNS} FROM executions"  # noqa: S608 - a constant
-        " WHERE status IN ('running', 'waiting:worker', 'waiting:child', 'paused', 'quarantined') ORDER BY xid"
+        " WHERE status IN ('running', 'waiting:worker', 'waiting:child', 'waiting:session', 'paused', 'quarantined') ORDER BY xid"
     )
     return list(_sound(db, question, []))
 

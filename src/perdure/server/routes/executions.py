@@ -5,7 +5,7 @@ from typing import Annotated, Any, get_args
 import msgspec
 
 from perdure.core.errors import ApiError
-from perdure.core.messages import Message, Part, TextPart
+from perdure.core.messages import Message, Part, TextPart, user
 from perdure.engine.ports import TERMINAL_STATUSES, ExecutionFilter, ExecutionView, StartRequest, Status
 from perdure.server import views
 from perdure.server.routing import Call, Query, RouteSpec
@@ -15,6 +15,7 @@ from perdure.wire.types import (
     EventsAnswer,
     ExecutionAnswer,
     ExecutionsAnswer,
+    MessageBody,
     StartAnswer,
     StartBody,
 )
@@ -160,6 +161,26 @@ def _control(call: Call) -> tuple[str, str]:
     return call.actor(body.by), body.reason
 
 
+async def stop(call: Call) -> ExecutionAnswer:
+    """End after the turn that it is in, with what there is."""
+    by, reason = _control(call)
+    return views.execution(await call.service.executions.stop(call.path["execution_id"], by, reason))
+
+
+async def say(call: Call) -> ExecutionAnswer:
+    """Say something to a running execution."""
+    body: MessageBody = call.body
+    if not body.text:
+        raise ApiError("E0605", "A message needs a text")
+    message_id = body.id or call.service.clock.random_bytes(10).hex()
+    if not 1 <= len(message_id) <= _LONGEST_NAME:
+        raise ApiError("E0605", f"`id` must have 1 to {_LONGEST_NAME} characters")
+    said = await call.service.executions.say(
+        call.path["execution_id"], message_id, user(body.text), call.actor(body.by), body.mode
+    )
+    return views.execution(said)
+
+
 def _control_route(verb: str, summary: str, handler: Any) -> RouteSpec:
     return RouteSpec(
         method="POST",
@@ -245,5 +266,17 @@ ROUTES = (
     ),
     _control_route("cancel", "End the execution before its time", cancel),
     _control_route("pause", "Begin no new step", pause),
+    _control_route("stop", "End after the turn that it is in, with what there is", stop),
+    RouteSpec(
+        method="POST",
+        path="/api/v1/executions/{execution_id}/messages",
+        name="say_to_execution",
+        summary="Say something to a running execution",
+        tag="executions",
+        handler=say,
+        body=MessageBody,
+        answer=ExecutionAnswer,
+        codes=("E0401", "E0402", "E0501", "E0506"),
+    ),
     _control_route("resume", "Go on after a pause or out of quarantine", resume),
 )

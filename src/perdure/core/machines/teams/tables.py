@@ -126,10 +126,10 @@ def follow(team: Team, event: ev.Event) -> Team | None:
     kind = type(event)
     if _is_about_something_else(event):
         return team
-    if team.phase == "synthesis" or kind not in _KNOWN.get(team.strategy, frozenset()):
-        return team
     if isinstance(event, ev.AgentChosen) and event.by == "synthesis":
         return msgspec.structs.replace(team, phase="synthesis")
+    if team.phase == "synthesis" or kind not in _KNOWN.get(team.strategy, frozenset()):
+        return team
     phase = TABLES[team.strategy].get((team.phase, kind))
     if phase is None:
         return None

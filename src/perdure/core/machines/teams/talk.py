@@ -32,7 +32,11 @@ def entries(draft: Draft) -> list[Entry]:
     if started is not None:
         found.append(Entry("", draft.opening(started)))
     for event in draft.events:
-        if isinstance(event, ev.ChildCompleted):
+        if isinstance(event, ev.MessageReceived):
+            found.append(Entry("", event.message))
+        elif isinstance(event, ev.Replaced) and event.subject == "in":
+            found[0] = Entry("", draft.asked_with(event.value))
+        elif isinstance(event, ev.ChildCompleted):
             asked = draft.child(event.step)
             if asked is not None and asked.role == "member":
                 found.append(entry_of(asked.agent, event.output, event.handover))
