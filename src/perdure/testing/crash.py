@@ -18,7 +18,7 @@ and hands in what it has. What was killed is started again on the same journal. 
 
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -300,6 +300,7 @@ def crash_test(
     effects: Effects | None = None,
     reset: Callable[[], None] | None = None,
     context: Mapping[str, Any] | None = None,
+    messages: Sequence[str] = (),
     kill: Victim | Literal["both"] = "both",
     only: str | None = None,
     timeout: float = TIMEOUT_S,
@@ -318,6 +319,7 @@ def crash_test(
         tools: see `mock_run`.
         approve: see `mock_run`.
         context: see `mock_run`.
+        messages: see `mock_run`.
         timeout: see `mock_run`.
         effects: what the tools did, one item for each thing done: a list, a dict by idempotency key, anything with
             `clear()` that can be gone through. Of tools that honour their key, that is: list only what must not happen
@@ -330,7 +332,7 @@ def crash_test(
         CrashTestFailure: a run that was killed is not as the one that was not.
         PerdureError: the undisturbed run does not come to its end; see `mock_run`.
     """
-    call = Call(prompt, context=context, timeout=timeout)
+    call = Call(prompt, context=context, timeout=timeout, messages=messages)
     test = CrashTest(
         agent,
         call,

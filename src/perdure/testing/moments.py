@@ -88,6 +88,7 @@ _TELL: dict[type[ev.Event], tuple[str, tuple[str, ...], Callable[[Any], dict[str
     ev.ToolRefused: ("refused", ("step", "tool"), _error),
     ev.ApprovalRequested: ("waited", ("step", "tool", "arguments"), _nothing),
     ev.ApprovalDecided: ("decided", ("step", "decision", "arguments"), _nothing),
+    ev.MessageReceived: ("heard", (), lambda e: {"text": e.message.text}),
     ev.GuardDecided: ("judged", ("subject", "guard", "passed"), _nothing),
     ev.OutputRejected: ("rejected", ("step",), lambda e: {"errors": list(e.errors)}),
     ev.ChildRequested: ("began", ("step", "agent"), _input),

@@ -48,6 +48,12 @@ class Recording:
         return first
 
     @property
+    def messages(self) -> list[str]:
+        """What people said to it while it ran."""
+        events = (event for _, _, event in self.tree.in_order())
+        return [event.message.text for event in events if isinstance(event, ev.MessageReceived)]
+
+    @property
     def nodes(self) -> dict[str, Node]:
         """Every execution, by its path."""
         return {node.path: node for node in self.tree.walk()}

@@ -262,7 +262,7 @@ def replay(
     recorded = _recorded_tools(source, agent, live_tools)
     media = [part for part in started.input.parts if isinstance(part, MediaPart)]
     text = started.input.text if prompt is None else prompt
-    call = Call(text, started.session_id, media, started.context, timeout)
+    call = Call(text, started.session_id, media, started.context, timeout, recording.messages)
 
     async def work(loop: VirtualLoop) -> RunResult:
         trial = Trial(

@@ -16,20 +16,20 @@ import msgspec
 
 from perdure.agents.agent import Agent
 from perdure.agents.definitions import agent_definition
-from perdure.agents.results import Status
+from perdure.client.calls import path_of
 from perdure.client.media import Media, media_parts
 from perdure.clock import SystemClock
-from perdure.core.errors import ClientError
+from perdure.core.errors import ClientError, PerdureError
 from perdure.engine.ports import TERMINAL_STATUSES, Models
 from perdure.providers.models import ProviderModels
-from perdure.testing.approvals import Approve, Approver
+from perdure.testing.approvals import BY, Approve, Approver
 from perdure.testing.ledger import Ledger, watched_functions
 from perdure.testing.model import MockModel
 from perdure.testing.scripts import OneModel, RunModels, ScriptedModels, Scripts, scripts_of
 from perdure.testing.stage import Stage, Watch
 from perdure.testing.tree import Node, RunResult, read_tree, run_result
 from perdure.testing.virtual import VirtualLoop
-from perdure.wire.types import ExecutionAnswer, StartBody
+from perdure.wire.types import ExecutionAnswer, MessageBody, StartBody
 
 T = TypeVar("T")
 
@@ -47,6 +47,7 @@ class Call(msgspec.Struct, frozen=True):
     media: Sequence[Media] = ()
     context: Mapping[str, Any] | None = None
     timeout: float = TIMEOUT_S
+    messages: Sequence[str] = ()
 
 
 class Trial:
@@ -102,14 +103,15 @@ class Trial:
                 idempotency_key=KEY,
             )
             started = await stage.api.start(body)
-            await self._ended(started.execution_id, call.timeout)
+            await self._ended(started.execution_id, call)
             return await read_tree(stage.api, started.execution_id)
         finally:
             await stage.close()
 
-    async def _ended(self, execution_id: str, timeout_s: float) -> None:
+    async def _ended(self, execution_id: str, call: Call) -> None:
         stage = self.stage
-        give_up_at = stage.clock.monotonic() + timeout_s
+        give_up_at = stage.clock.monotonic() + call.timeout
+        left = list(enumerate(call.messages))
         idle = 0
         while True:
             stage.news.clear()
@@ -117,28 +119,50 @@ class Trial:
             if answer.status in TERMINAL_STATUSES:
                 return
             decided = await self._approver.decide_all(stage.api)
-            idle = 0 if decided or answer.status != Status.WAITING_WORKER else idle + 1
+            waiting = (await stage.api.executions(status=_NOBODY_COMES)).executions
+            listening = [row.execution_id for row in waiting if row.status == "waiting:message"]
+            if listening and left:
+                await self._say(listening[-1], *left.pop(0))
+                continue
+            idle = idle + 1 if waiting and not decided else 0
             if stage.clock.monotonic() >= give_up_at or idle > _PATIENCE:
-                raise _stuck(answer, timeout_s)
+                stuck = answer if not waiting else await stage.api.execution(waiting[-1].execution_id)
+                raise _stuck(stuck, call.timeout)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stage.news.wait(), LOOK_S)
 
+    async def _say(self, execution_id: str, number: int, text: str) -> None:
+        """Say the next message; the same number again is the same message."""
+        path = path_of("executions", execution_id, "messages")
+        body = MessageBody(text, id=f"test-{number}", by=BY)
+        try:
+            await self.stage.api.call("POST", path, ExecutionAnswer, body)
+        except PerdureError as error:
+            # The answer was lost with a killed server, and what was said has led to the end in the meantime.
+            if error.code != "E0402":
+                raise
 
+
+# Nothing but a worker or a message lets such an execution go on.
+_NOBODY_COMES = ("waiting:worker", "waiting:message")
 _PATIENCE = 3  # looks at an execution that waits for a worker: there is only one, and it is there
 
 
 def _stuck(answer: ExecutionAnswer, timeout_s: float) -> ClientError:
     waits = "; ".join(f"{w.kind} {w.agent or answer.agent}.{w.tool or w.step}" for w in answer.waits)
-    is_served = answer.status != Status.WAITING_WORKER
     return ClientError(
         "E0705",
         f"The run did not end: it is {answer.status}",
         where=f"agent {answer.agent}, execution {answer.execution_id}",
         why=f"It waits for {waits}." if waits else f"{timeout_s:g} s of virtual time are over.",
-        fix="Give it more virtual time with timeout=..."
-        if is_served
-        else "Its function is not in this process: give a fake for it with tools={name: ...}.",
+        fix=_FIXES.get(answer.status, "Give it more virtual time with timeout=..."),
     )
+
+
+_FIXES = {
+    "waiting:worker": "Its function is not in this process: give a fake for it with tools={name: ...}.",
+    "waiting:message": "Say something to it with messages=[...].",
+}
 
 
 def play(work: Callable[[VirtualLoop], Coroutine[Any, Any, T]]) -> T:
@@ -212,6 +236,7 @@ def mock_run(
     session_id: str | None = None,
     context: Mapping[str, Any] | None = None,
     media: Sequence[Media] | None = None,
+    messages: Sequence[str] = (),
     timeout: float = TIMEOUT_S,
 ) -> RunResult:
     """Run an agent in this process, without a server and without a key, and return all that happened.
@@ -233,6 +258,7 @@ def mock_run(
         session_id: the conversation that it belongs to.
         context: JSON values that the agent is shown beside the prompt.
         media: files beside the prompt.
+        messages: what people say to it: the next one each time that an execution waits for a message.
         timeout: seconds of virtual time.
 
     Raises:
@@ -240,7 +266,7 @@ def mock_run(
         ClientError: E0705 it did not end, because it waits for what nobody plays.
         ExecutionError: E0410 its answer does not fit its output type.
     """
-    call = Call(prompt, session_id, media or (), context, timeout)
+    call = Call(prompt, session_id, media or (), context, timeout, messages)
     models = models_of(script, model, agent.name)
 
     async def work(loop: VirtualLoop) -> RunResult:

@@ -10,7 +10,8 @@ was given it is given again when it is asked anew after a crash. An entry is:
     a function                       of the request; gives any of these, or a whole `ModelReply`
 
 Instead of a list, a text answers every time and a function is asked every time. The script of a guardrail that a model
-judges is under `judge:NAME`, and its entries may be True and False.
+judges is under `judge:NAME`, and its entries may be True and False; what sums a long conversation up is under
+`condense:NAME`, by the agent's name.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -30,6 +30,8 @@ LEASE_MS = 60_000  # long: a worker that sleeps for hours of virtual time keeps 
 PATIENCE_S = 600.0
 _MODEL_STEP = re.compile(r"t\d+\.m")
 
+_NEWS = TERMINAL_STATUSES | {"waiting:message"}
+
 Outcome = StoredExecution | JournalError | None
 
 
@@ -68,7 +70,7 @@ class _ProcessJournal:
             return
         self._disk.commit(commit, lambda outcome: done(outcome) if self._process.alive else None)
         self._watch.committed(commit)
-        if commit.approvals or commit.status in TERMINAL_STATUSES:
+        if commit.approvals or commit.status in _NEWS:
             self._news.set()
 
     def __getattr__(self, name: str) -> Any:
@@ -244,7 +246,7 @@ class Stage:
     # What the journal says ------------------------------------------------------------------------------
 
     async def speaker(self, execution_id: str, step: str) -> str:
-        """The agent of an execution; `judge:NAME` when the step is a guardrail's question to a model."""
+        """The agent of an execution; `judge:NAME` for a guardrail's question, `condense:NAME` for a sum of what was said."""
         row = await self.disk.load(execution_id)
         agent = row.agent if row is not None else ""
         if _MODEL_STEP.fullmatch(step):
@@ -252,6 +254,8 @@ class Stage:
         for record in await self.disk.events(execution_id):
             if isinstance(record.event, ev.JudgeRequested) and record.event.step == step:
                 return f"judge:{record.event.guard}"
+            if isinstance(record.event, ev.CondenseRequested) and record.event.step == step:
+                return f"condense:{agent}"
         return agent
 
     async def path(self, execution_id: str) -> str:

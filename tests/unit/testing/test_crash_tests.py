@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from perdure import Agent, OnTextMention, ToolContext, tool
+from perdure import Agent, OnTextMention, ToolContext, tool, wait_for_message_tool
 from perdure.core import events as ev
 from perdure.core.errors import ClientError, DefinitionError
 from perdure.core.model import ModelRef, ModelRequest, ModelSettings
@@ -59,6 +59,13 @@ def test_approvals_survive():
     script = [call("refund", order="A", amount=5), "{result:refund}"]
     report = crash_test(shop(), script=script, approve=decide)
     assert len(asked) == 1 + len(report.points)
+
+
+def test_messages_survive():
+    """What people say is heard once."""
+    agent = Agent("a", MODEL, tools=[wait_for_message_tool("listen", "Wait for the customer.")])
+    script = [call("listen"), call("listen"), "{result:listen}"]
+    crash_test(agent, script=script, messages=["one", "two"], kill="process")
 
 
 TEAMS: dict[str, tuple[Agent, dict[str, Any]]] = {

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from perdure import Agent, EventType, Guardrail, LLMGuardrail, RegexGuardrail, human_tool, tool
+from perdure import (
+    Agent,
+    EventType,
+    Guardrail,
+    LLMGuardrail,
+    RegexGuardrail,
+    human_tool,
+    tool,
+    wait_for_message_tool,
+)
 from perdure.core.errors import ClientError, DefinitionError, ModelError, PerdureError
 from perdure.core.model import ModelRequest
 from perdure.testing import Decision, MockModel, call, calls, mock_run, text
@@ -257,3 +266,39 @@ def test_virtual_time_has_an_end():
     with pytest.raises(ClientError) as caught:
         mock_run(Agent("a", MODEL, tools=[for_ever]), script=[call("for_ever")], timeout=600)
     assert caught.value.code == "E0705"
+
+
+LISTEN = [call("listen"), call("listen"), "{result:listen}"]
+
+
+def listener() -> Agent:
+    """An agent that waits for messages."""
+    return Agent("a", MODEL, tools=[wait_for_message_tool("listen", "Wait for the customer.")])
+
+
+def test_people_say_the_messages_that_it_waits_for():
+    """Each wait gets the next message; when there is none left the run says so."""
+    result = mock_run(listener(), script=LISTEN, messages=["hello", "and bye"])
+    assert "and bye" in result.output
+    with pytest.raises(ClientError) as caught:
+        mock_run(listener(), script=LISTEN, messages=["hello"])
+    assert "waiting:message" in caught.value.what
+    assert "messages=" in caught.value.fix
+
+
+def test_the_sum_of_a_long_conversation_has_a_script_of_its_own():
+    """A conversation that is condensed asks under its own name, and the agent's script goes on where it was."""
+    agent = Agent("a", MODEL, context_window_budget=1_100, tools=[tool(_long)])
+    script = {
+        "a": [*(call("_long", number=n) for n in range(6)), "the end"],
+        "condense:a": "It was long.",
+    }
+    result = mock_run(agent, script=script)
+    assert result.output == "the end"
+    assert result.tree is not None
+    assert any(record.event["kind"] == "condense_requested" for record in result.tree.records)
+
+
+def _long(number: int) -> str:
+    """Say much."""
+    return f"{number} much " * 150

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from perdure import Agent
-from perdure.core.errors import ClientError
+from perdure import Agent, wait_for_message_tool
+from perdure import tool as make_tool
+from perdure.core.errors import ClientError, ModelError
 from perdure.core.messages import MediaPart
 from perdure.testing import Recording, RunResult, call, calls, expect, mock_run, record, replay
 from tests.unit.testing.shop import BUY, MODEL, charges, lookup, mail, mails, shop, team
@@ -123,15 +124,11 @@ def test_a_decision_that_was_not_recorded_is_missing(tmp_path: Path):
 
 
 def _asking(tool: Any) -> Any:
-    from perdure import tool as make
-
-    return make(approval_required=True, name="mail")(tool.func)
+    return make_tool(approval_required=True, name="mail")(tool.func)
 
 
 def test_an_error_of_the_model_is_replayed(tmp_path: Path):
     """A run that failed is a recording like any other."""
-    from perdure.core.errors import ModelError
-
     record(once(shop(), [ModelError("E0204", "The provider says no")]), tmp_path / "run.jsonl")
     report = replay(tmp_path / "run.jsonl", shop())
     report.assert_same()
@@ -144,6 +141,13 @@ def test_media_and_context_are_given_again(tmp_path: Path):
     picture = MediaPart("image/png", url="https://example.com/a.png")
     record(once(shop(), ["ok"], media=[picture], context={"a": 1}), tmp_path / "run.jsonl")
     replay(tmp_path / "run.jsonl", shop()).assert_same()
+
+
+def test_what_was_said_meanwhile_is_said_again(tmp_path: Path):
+    """Messages that the agent waited for are part of the recording."""
+    agent = Agent("a", MODEL, tools=[wait_for_message_tool("listen", "Wait for the customer.")])
+    record(once(agent, [call("listen"), "{result:listen}"], messages=["hello"]), tmp_path / "run.jsonl")
+    replay(tmp_path / "run.jsonl", agent).assert_same()
 
 
 def test_the_same_run_gives_the_same_file(tmp_path: Path):
