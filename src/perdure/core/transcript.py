@@ -125,6 +125,7 @@ class Transcript:
         self.last_reply: ev.ModelCompleted | None = None
         self.proposed: ev.AnswerProposed | None = None
         self.asking = _NO_MESSAGE
+        self.given = _NO_MESSAGE
         self.entries: list[Entry] = []
         self.cut: list[str] = []
         self.last_text = ""
