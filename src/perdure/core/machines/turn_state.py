@@ -76,6 +76,8 @@ def _started(state: TurnState, event: ev.ExecutionStarted) -> None:
     state.settled = True
     if event.strategy:
         state.team = Team(event.strategy, "ready")
+    if event.origin is not None and event.origin.kind == "replay":
+        state.replay = event.origin.on_missing
 
 
 def _model_requested(state: TurnState, event: ev.ModelRequested) -> None:
