@@ -28,6 +28,6 @@ def go_on(draft: Draft, item: inp.GoOn) -> None:
     state = draft.state
     if state.phase in ("paused", "quarantined"):
         draft.record(ev.ExecutionResumed(item.by), *inbox.tell_children(state, "resume"))
-    draft.effects.extend(effects_of(state))
     if state.phase == "active":
+        draft.effects[:] = effects_of(state)
         take_up(draft)
