@@ -139,6 +139,7 @@ async def open_app(
     asgi = create_app(
         ServerDeps(
             executions=engine.executions,
+            histories=engine.histories,
             tasks=engine.tasks,
             catalog=journal,
             models=models,

@@ -25,7 +25,9 @@ def taken_up(play: Play, cut: Cut, kind: Any = "fork") -> Play:
     new = Play(play.plan, "x2", checked=False)
     new.now = play.now + 1_000
     origin = ev.Origin(play.execution_id, cut.seq, kind)
-    begin = inp.Begin("p0", first.input, "tester", context=first.context, history=first.history, origin=origin)
+    begin = inp.Begin(
+        "p0", first.input, "tester", context=first.context, history=first.history, origin=origin
+    )
     if not cut.records:
         new.give(begin)
         return new
@@ -134,7 +136,10 @@ def test_calls_before_the_point_keep_their_keys_and_later_ones_get_their_own():
         ids.idempotency_key("x1", "t1.c0"),
         ids.idempotency_key("x1", "t1.c1"),
     }
-    again = taken_up(play, forking.edited(play.records, "t1.m", Edit(calls=({"tool": "weather", "arguments": {"city": "z"}},))))
+    again = taken_up(
+        play,
+        forking.edited(play.records, "t1.m", Edit(calls=({"tool": "weather", "arguments": {"city": "z"}},))),
+    )
     assert again.transcript.calls["t1.c0"].key == ids.idempotency_key("x2", "t1.c0")
 
 
@@ -199,7 +204,14 @@ def test_an_attempt_of_a_worker_is_unknown_in_the_copy():
 
 @pytest.mark.parametrize(
     ("at", "edit"),
-    [(0, None), (99, None), ("t9.m", None), ("t1.c0", Edit(answer="x")), ("t1.m", Edit(result=1)), (1, Edit(result=1))],
+    [
+        (0, None),
+        (99, None),
+        ("t9.m", None),
+        ("t1.c0", Edit(answer="x")),
+        ("t1.m", Edit(result=1)),
+        (1, Edit(result=1)),
+    ],
 )
 def test_a_point_that_is_none_is_refused(at: int | str, edit: Edit | None):
     """E0432 says which steps there are."""
@@ -228,5 +240,9 @@ def test_the_copy_says_where_it_comes_from():
     play = _three_calls()
     new = taken_up(play, forking.at_seq(play.records, 5))
     started = new.records[0].event
-    assert (started.origin.execution_id, started.origin.kind, started.input) == ("x1", "fork", user("Compare"))
+    assert (started.origin.execution_id, started.origin.kind, started.input) == (
+        "x1",
+        "fork",
+        user("Compare"),
+    )
     assert started.origin.copied <= len(new.records)
