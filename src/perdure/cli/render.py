@@ -103,6 +103,8 @@ def question(node: Node, approval: Approval) -> list[Text]:
     lines = [Text(f"{needed} needed: {text.line(node.name)}", "bold yellow")]
     if approval.unknown_epoch is not None:
         words = f"Attempt {approval.unknown_epoch} may have taken effect already. Approve to run it again."
+        if not approval.unknown_epoch:
+            words = "The replay's recording does not have this call. Approve to make it."
         lines.append(Text(f"  {words}", "yellow"))
     lines += [Text(f"  {row}") for row in text.pretty(approval.arguments).splitlines()]
     lines.append(Text(f"  approval {approval.approval_id}", "dim"))
