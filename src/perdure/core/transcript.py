@@ -468,7 +468,7 @@ def unknown_result(reason: str) -> dict[str, Any]:
 
 def rejected_result(event: ev.ApprovalDecided, call: PendingCall) -> dict[str, Any]:
     """What a model is told of a call that a person rejected."""
-    if call.unknown_epoch is not None:
+    if call.unknown_epoch:  # 0: no attempt was made
         return unknown_result(event.reason or "A person decided not to run it again.")
     told = {"rejected": True, "error": "A person rejected this call; it was not run."}
     return {**told, "reason": event.reason} if event.reason else told

@@ -18,6 +18,7 @@ from perdure.core.machines import (
     answers,
     children,
     condensing,
+    continuing,
     functions,
     generated,
     inbox,
@@ -52,6 +53,8 @@ _LATE = (
     inp.JoinSession,
     inp.Tick,
     inp.Recover,
+    inp.GoOn,
+    inp.AskLive,
 )
 
 
@@ -103,12 +106,20 @@ def _begin(draft: Draft, item: inp.Begin) -> None:
             parent=item.parent,
             history=item.history,
             budgets=item.budgets,
+            origin=item.origin,
         )
     )
     if item.after is not None:
         inbox.await_session(draft, item.after)
     else:
         passage.enter(draft, "in")
+
+
+def _go_on_from(draft: Draft, item: inp.GoOn) -> None:
+    for lost in continuing.unknown(draft, item):
+        _task_silent(draft, lost)
+    continuing.go_on(draft, item)
+    advance(draft)
 
 
 def _join_session(draft: Draft, item: inp.JoinSession) -> None:
@@ -475,6 +486,9 @@ _WAYS: Ways = {
 }
 _DECIDE: dict[type[inp.Input], Callable[[Draft, Any], None]] = {
     inp.Begin: _begin,
+    inp.TakeOver: continuing.take_over,
+    inp.GoOn: _go_on_from,
+    inp.AskLive: tool_calls.ask_live,
     inp.ModelSucceeded: _model_succeeded,
     inp.ModelErrored: _model_errored,
     inp.TakeTask: tool_calls.take,
