@@ -362,7 +362,7 @@ async def test_a_verdict_that_comes_while_it_is_paused(m: Harness, place: str):
 
 
 @pytest.mark.parametrize("over_restart", [False, True])
-async def test_a_judge_is_asked_again_after_a_pause(m: Harness, over_restart: bool):  # noqa: FBT001
+async def test_a_judge_is_asked_again_after_a_pause(m: Harness, over_restart: bool):
     """A verdict that comes while it is paused counts; one that a restart took away is asked for after the resume."""
     model = await opened(m, reply("fine"))
     gate = Gate(reply('{"passed": true, "reason": ""}'))

@@ -1,5 +1,6 @@
 """What a model is shown of a conversation: windows, system messages, condensation; and that its prefix is stable (B14)."""
 
+import itertools
 from typing import Any
 
 import msgspec
@@ -51,7 +52,7 @@ async def test_the_messages_of_a_turn_are_a_byte_prefix_of_the_next_turns(h: Har
     await looked(h)
     raw = [msgspec.json.encode(r.messages) for r in turns(h)]
     assert len(raw) == TURNS + 1
-    for before, after in zip(raw, raw[1:], strict=False):
+    for before, after in itertools.pairwise(raw):
         assert after.startswith(before[:-1])
     assert len({msgspec.json.encode((r.instructions, r.tools)) for r in turns(h)}) == 1
 
@@ -64,7 +65,7 @@ async def test_a_window_shows_the_end_of_the_conversation(h: Harness, limits: di
     await looked(h, memory=MemoryDefinition(**limits))
     requests = turns(h)
     stable = 0
-    for before, after in zip(requests, requests[1:], strict=False):
+    for before, after in itertools.pairwise(requests):
         stable += after.messages[: len(before.messages)] == before.messages
     for request in requests:
         calls_are_answered(request.messages)

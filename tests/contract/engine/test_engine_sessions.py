@@ -1,6 +1,7 @@
 """Sessions: an execution goes on from the one before it, in order, whatever became of that one."""
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -72,7 +73,7 @@ async def test_ten_at_once_are_ordered(h: Harness):
         await h.ended(execution_id)
     by_start = sorted(h.model.requests, key=lambda r: len(r.messages))
     assert [len(r.messages) for r in by_start] == list(range(1, 20, 2))
-    for before, after in zip(by_start, by_start[1:], strict=False):
+    for before, after in itertools.pairwise(by_start):
         assert texts(after)[: len(before.messages)] == texts(before)
 
 
@@ -124,7 +125,7 @@ async def test_what_ended_badly_is_still_part_of_the_conversation(h: Harness, en
 @pytest.mark.parametrize("restarted", [False, True])
 async def test_one_that_is_cancelled_while_it_waits_does_not_let_the_next_one_pass(
     h: Harness, restarted: bool
-):  # noqa: FBT001
+):
     """Whoever comes after it waits in its place for the one before, begun before or after the cancel."""
     gate = Gate(reply("First."))
     h.model = TalkingModel(ann=lambda r: gate(r, lambda _: None) if len(r.messages) == 1 else short(r))
