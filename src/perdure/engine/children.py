@@ -4,8 +4,8 @@ StartChild   performed after the parent's record of it is durable (E1). The id s
 child that was begun before a crash is found again and not begun twice (E4).
 the end      of a child is given to its parent as an input. What a crash takes away between the two records is made
 good at the next start: whoever waits for a child looks whether it has ended.
-StopChild    cancels the child (E9). A crash between the parent's end and the child's leaves a running child of an
-ended parent; the next start finds and cancels it (`take_up_orphans`).
+StopChild    cancels the child (E9). A crash between the parent's end and the child's leaves a running child of
+a parent that waits for it no more; the next start finds and cancels it (`take_up_orphans`).
 """
 
 import asyncio
@@ -226,11 +226,22 @@ class Children:
         self._spawn(self._look(parent_id, step, child_id))
 
     async def _look(self, parent_id: str, step: str, child_id: str) -> None:
-        row = await self._journal.load(child_id)
-        if row is None:  # it was never begun: the parent's state asks for it again
-            self._residency.deliver(parent_id, inp.Recover("the server was restarted"))
-        else:
-            await self._take_up(row, parent_id, step)
+        while True:
+            try:
+                row = await self._journal.load(child_id)
+                if row is not None:
+                    await self._take_up(row, parent_id, step)
+                    return
+                # It was never begun. Its parent may be in memory already, for another reason: it is asked for here.
+                parent = await self._residency.get(parent_id)
+            except JournalError as error:
+                if error.code not in STORAGE_DOWN:
+                    raise
+                await asyncio.sleep(_RETRY_S)
+            else:
+                if parent.state.phase == "active":
+                    self.start(parent, StartChild(step, child_id))
+                return
 
     async def _take_up(self, row: StoredExecution, parent_id: str, step: str) -> None:
         if row.status not in TERMINAL_STATUSES:
@@ -249,9 +260,9 @@ class Children:
         return paused is not None and paused.by == _BY
 
     async def take_up_orphans(self) -> None:
-        """Cancel what still runs although its parent has ended (E9)."""
+        """Cancel what still runs although its parent has ended, or waits for it no more (E9)."""
         for child_id in await self._journal.orphans():
-            self._spawn(self._cancel(child_id, "its parent has ended"))
+            self._spawn(self._cancel(child_id, "its parent waits for it no more"))
 
     # ---------------------------------------------------------------------------------------------------
 
@@ -259,6 +270,7 @@ class Children:
         task = asyncio.get_running_loop().create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # one that is cancelled before it begins never runs it
         return task
 
     async def _guarded(self, work: Coroutine[None, None, None]) -> None:

@@ -134,7 +134,8 @@ class Residency:
         if ref.kind == "session":
             return list(await self._conversation(ref.execution_id))
         source = self.residents.get(ref.execution_id)
-        if source is None or source.lost:
+        # One that has ended is not replayed when somebody asks for it: its conversation is not in memory then.
+        if source is None or source.lost or source.state.over:
             row = await self._journal.load(ref.execution_id)
             if row is None:
                 raise not_found(ref.execution_id)

@@ -15,6 +15,7 @@ from perdure.core.effects import AwaitSession
 from perdure.core.errors import JournalError, PerdureError
 from perdure.core.events import HistoryRef
 from perdure.engine.driver import STORAGE_DOWN, Driver
+from perdure.engine.journal.failures import not_storable
 from perdure.engine.ports import TERMINAL_STATUSES, ExecutionFilter, Journal
 from perdure.engine.residency import Residency
 from perdure.engine.resident import Resident
@@ -45,7 +46,15 @@ class Sessions:
         return self._locks.setdefault(key, asyncio.Lock())
 
     async def before(self, session_id: str, agent: str) -> tuple[HistoryRef | None, str | None]:
-        """The conversation that a new execution of the session goes on from, and whom it must wait for, if anybody."""
+        """The conversation that a new execution of the session goes on from, and whom it must wait for, if anybody.
+
+        Raises:
+            JournalError: E0508, the session's id is no valid text; E0501, E0503, E0506.
+        """
+        try:
+            session_id.encode()
+        except UnicodeEncodeError as error:
+            raise not_storable(error, "that is to begin") from error
         found = await self._journal.find(
             ExecutionFilter(session_id=session_id, agent=agent, roots=True, limit=1)
         )

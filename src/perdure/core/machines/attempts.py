@@ -58,6 +58,10 @@ def ask_again(draft: Draft, step_id: str, step: Step) -> None:
     if summary is not None:
         draft.record(msgspec.structs.replace(summary, attempt=attempt), CallModel(step_id, attempt))
         return
+    arguments = draft.scope.transcript.writing.get(step_id)
+    if arguments is not None:
+        draft.record(msgspec.structs.replace(arguments, attempt=attempt), CallModel(step_id, attempt))
+        return
     draft.record(ev.ModelRequested(step_id, draft.state.turn, attempt), CallModel(step_id, attempt))
 
 
@@ -76,10 +80,12 @@ def next_due_ms(state: TurnState) -> int | None:
     """When the execution must be given a `Tick`: the earliest end of a wait, or its deadline."""
     if state.over:
         return None
-    times = [state.deadline_ms] if state.deadline_ms is not None else []
+    first = state.deadline_ms
     if state.phase == "active":
-        times += [s.due_ms for s in state.steps.values() if s.due_ms is not None]
-    return min(times, default=None)
+        for step in state.steps.values():
+            if step.due_ms is not None and (first is None or step.due_ms < first):
+                first = step.due_ms
+    return first
 
 
 def model_lost(draft: Draft, item: inp.Recover, step_id: str, step: Step) -> None:
