@@ -114,6 +114,7 @@ class Transcript:
         self.condensing: dict[str, ev.CondenseRequested] = {}
         self.writing: dict[str, ev.ArgumentsRequested] = {}
         self.plan_run: PlanRun | None = None
+        self.given = _NO_MESSAGE
         self.inbox: list[ev.MessageReceived] = []
         self.said_ids: set[str] = set()
         self.model: str | None = None
