@@ -233,17 +233,17 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
     elif "after_model" in draft.scope.plan.hooks:
         passage.enter(draft, f"t{draft.state.turn}.a")
     else:
-        _go_on_from(draft, draft.events[-1], reply.message.text)
+        _after_reply(draft, draft.events[-1], reply.message.text)
 
 
 def _after_model(draft: Draft, subject: str) -> None:
     """What a model's answer asks for: calls, another turn, or the end."""
     reply = joints.answer_of(draft) or draft.scope.transcript.last_reply
     if reply is not None:
-        _go_on_from(draft, reply, joints.content(draft, subject))
+        _after_reply(draft, reply, joints.content(draft, subject))
 
 
-def _go_on_from(draft: Draft, reply: ev.Event, text: str) -> None:
+def _after_reply(draft: Draft, reply: ev.Event, text: str) -> None:
     if not isinstance(reply, ev.ModelCompleted):
         return
     if reply.message.tool_calls:
