@@ -28,11 +28,13 @@ from perdure.core.machines import (
     tool_calls,
 )
 from perdure.core.machines.attempts import (
+    broken_answer,
     effects_of,
     is_function,
     model_lost,
     next_due_ms,
     on_offer,
+    out_of_time,
     said,
     take_up,
 )
@@ -205,11 +207,13 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
     wrong = not_storable(reply)
     if wrong is not None:
         # Refused here, the attempt fails; refused by the journal, nothing could be recorded of it at all (E10).
-        _model_failed(draft, item, _broken(draft, wrong), retryable=True)
+        _model_failed(draft, item, broken_answer(draft, wrong), retryable=True)
         return
     if item.step in draft.scope.transcript.condensing and not reply.message.text.strip():
         # A summary of nothing would take the place of the whole conversation.
-        _model_failed(draft, item, _broken(draft, "the summary of the conversation is empty"), retryable=True)
+        _model_failed(
+            draft, item, broken_answer(draft, "the summary of the conversation is empty"), retryable=True
+        )
         return
     is_aside = draft.state.steps[item.step].tool is not None
     draft.record(
@@ -295,16 +299,6 @@ def _answer(draft: Draft, step: str, finish_reason: str, text: str) -> None:
     advance(draft)
 
 
-def _broken(draft: Draft, why: str) -> ev.ErrorInfo:
-    return ev.ErrorInfo(
-        "E0209",
-        "The provider's answer holds a value that cannot be stored",
-        where=f"agent {draft.scope.plan.agent}, model {draft.scope.plan.model}",
-        why=why,
-        fix="It is asked for again; if it stays, report it with the provider and model.",
-    )
-
-
 def _model_errored(draft: Draft, item: inp.ModelErrored) -> None:
     if not _asking(draft, item.step, item.attempt):
         return
@@ -345,21 +339,7 @@ def _model_failed(
 
 
 def _tick(draft: Draft, _item: inp.Tick) -> None:
-    state, now = draft.state, draft.now_ms
-    if state.deadline_ms is not None and state.deadline_ms <= now:
-        error = ev.ErrorInfo(
-            "E0404",
-            "The execution ran out of time",
-            where=f"agent {draft.scope.plan.agent}, turn {state.turn}",
-            why=f"timeout_seconds is {draft.scope.plan.timeout_ms / 1000:g}"
-            if draft.scope.plan.timeout_ms
-            else "",
-            fix="Raise timeout_seconds (waiting for people counts), or give the start a longer limit.",
-        )
-        partial = said(draft)
-        draft.end(ev.ExecutionFailed(error, finish_reason="timeout", partial=partial))
-        return
-    if state.phase == "active":
+    if not out_of_time(draft) and draft.state.phase == "active":
         take_up(draft)
 
 
