@@ -95,8 +95,8 @@ BUGS: tuple[Bug, ...] = (
         (
             Change(
                 CALLS,
-                'step.call_id or "", tool.spec.name, arguments)',
-                'step.call_id or "", tool.spec.name, item.asked)',
+                '_begin(draft, step_id, step.call_id or "", tool, arguments)',
+                '_begin(draft, step_id, step.call_id or "", tool, item.asked)',
             ),
         ),
     ),
@@ -152,7 +152,7 @@ BUGS: tuple[Bug, ...] = (
                 'if step is None or step.status not in ("ready", "leased")',
             ),
             Change(
-                STATE,
+                TABLES,
                 '    ("ready", ev.ToolStarted): ("leased",),\n',
                 '    ("ready", ev.ToolStarted): ("leased",),\n    ("leased", ev.ToolStarted): ("leased",),\n',
             ),
@@ -210,7 +210,7 @@ BUGS: tuple[Bug, ...] = (
                 '    if state.phase == "failed":\n        if isinstance(item,',
             ),
             Change(
-                STATE,
+                TABLES,
                 '    **{(phase, ev.ExecutionCancelled): "cancelled" for phase in _RUNNING},',
                 '    **{(phase, ev.ExecutionCancelled): "cancelled" for phase in (*_RUNNING, "completed")},',
             ),
@@ -230,7 +230,11 @@ BUGS: tuple[Bug, ...] = (
                 "(self._next - self._clock.now_ms()) / 1000)",
                 "(self._next - 500 - self._clock.now_ms()) / 1000)",
             ),
-            Change(TURN, "step.due_ms > draft.now_ms:", "step.due_ms > draft.now_ms + 500:"),
+            Change(
+                "core/machines/attempts.py",
+                "step.due_ms > draft.now_ms:",
+                "step.due_ms > draft.now_ms + 500:",
+            ),
         ),
     ),
     Bug(
@@ -314,7 +318,7 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "what waits stays in memory",
         "waiting costs nothing",
-        (Change(DRIVER, 'if resident.status != "running" and resident.idle:', "if False:"),),
+        (Change(DRIVER, "if resident.status not in _STAYS and resident.idle:", "if False:"),),
     ),
     Bug(
         "an execution is let go of in mid-commit",
@@ -330,8 +334,8 @@ BUGS: tuple[Bug, ...] = (
         (
             Change(
                 TURN,
-                "    effects = stop_effects(draft.state)\n    draft.record(ev.ExecutionCancelled",
-                "    effects: list[Effect] = []\n    draft.record(ev.ExecutionCancelled",
+                "    draft.end(ev.ExecutionCancelled(item.by, item.reason))",
+                "    draft.record(ev.ExecutionCancelled(item.by, item.reason))",
             ),
         ),
     ),
@@ -351,13 +355,13 @@ BUGS: tuple[Bug, ...] = (
             ),
             Change(
                 TURN,
-                "    draft.record(ev.ExecutionPaused(item.by, item.reason), *offered)",
-                "    draft.record(ev.ExecutionPaused(item.by, item.reason))",
+                "    draft.record(ev.ExecutionPaused(item.by, item.reason), *offered, *told)",
+                "    draft.record(ev.ExecutionPaused(item.by, item.reason), *told)",
             ),
             Change(
-                STATE,
-                "_BEGIN = (ev.ModelRequested, ev.ToolStarted, ",
-                "_BEGIN = (ev.ModelRequested, ",
+                TABLES,
+                "ev.ModelRequested, ev.ToolStarted, ev.TimerFired, ev.SessionAwaited)",
+                "ev.ModelRequested, ev.TimerFired, ev.SessionAwaited)",
             ),
         ),
     ),

@@ -17,7 +17,7 @@ from tests.free_port import free_port
 AGENTS = '''
 """Agents for the stories of the command line."""
 
-from perdure import Agent, tool
+from perdure import Agent, human_tool, tool
 
 EVIL = "\\x1b]52;c;ZXZpbA==\\x07\\x1b[2Jamount 10\\u202e00\\u200b"
 
@@ -44,8 +44,16 @@ EVIL_ASK = {"text": EVIL, "tool_calls": [{"tool": "evil"}]}
 payer = Agent("payer", "mock/script", tools=[pay], model_settings=script(ASK, {"text": "Done: {result:pay}"}))
 echo = Agent("echo", "mock/echo")
 wicked = Agent("wicked", "mock/script", tools=[evil], model_settings=script(EVIL_ASK, {"text": EVIL}))
+pair = Agent("pair", agents=[echo, payer], strategy="sequential")
+ASK_BOSS = {"tool_calls": [{"tool": "ask_boss", "arguments": {"question": "May I?"}}]}
+asker = Agent("asker", "mock/script", tools=[human_tool("ask_boss", "Ask the boss.")],
+              model_settings=script(ASK_BOSS, {"text": "The boss: {result:ask_boss}"}))
+desk = Agent("desk", agents=[asker, echo], strategy="manual")
 failing = Agent("failing", "mock/script", model_settings=script({"text": "x", "fail": {"code": "E0205"}}))
 '''
+
+
+AGENT_NAMES = ("payer", "echo", "wicked", "failing", "pair", "desk")
 
 
 class Program:
@@ -53,7 +61,7 @@ class Program:
 
     Attributes:
         port: of its server, the same over restarts.
-        agents: a file with agents `payer`, `echo`, `wicked` and `failing`.
+        agents: a file with agents `payer`, `echo`, `wicked`, `failing`, and the teams `pair` and `desk`.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -161,7 +169,7 @@ def served(directory: Path) -> Iterator[Program]:
     program = Program(directory)
     program.ok("server", "start")
     try:
-        with program.worker(*(f"agents.py:{name}" for name in ("payer", "echo", "wicked", "failing"))):
+        with program.worker(*(f"agents.py:{name}" for name in AGENT_NAMES)):
             yield program
     finally:
         program.run("server", "stop")

@@ -16,6 +16,8 @@ class Status(StrEnum):
     WAITING_TIMER = "waiting:timer"
     WAITING_WORKER = "waiting:worker"
     WAITING_CHILD = "waiting:child"
+    WAITING_MESSAGE = "waiting:message"
+    WAITING_SESSION = "waiting:session"
     PAUSED = "paused"
     QUARANTINED = "quarantined"
     COMPLETED = "completed"
@@ -34,7 +36,11 @@ class Status(StrEnum):
 
 
 class FinishReason(StrEnum):
-    """Why an execution ended."""
+    """Why an execution ended.
+
+    `termination`: a condition of the agent's; `gate`: a closed gate of a pipeline; `done`: a person or a router said so;
+    `handoff`: the agent that was handed off to has answered; `handover`: another agent goes on.
+    """
 
     STOP = "stop"
     LENGTH = "length"
@@ -48,13 +54,23 @@ class FinishReason(StrEnum):
     GUARDRAIL = "guardrail"
     REJECTED = "rejected"
     STOPPED = "stopped"
+    REQUIRED_TOOLS = "required_tools"
+    TERMINATION = "termination"
+    BUDGET = "budget"
+    GATE = "gate"
+    DONE = "done"
+    HANDOFF = "handoff"
+    HANDOVER = "handover"
+
+
+_HALTED = frozenset({"paused", "quarantined"})
 
 
 class EventType(StrEnum):
     """The kinds of `AgentEvent`.
 
     `token` is a piece of an answer in flight; `message` a whole one; `state` a change of what the execution is
-    doing (paused, resumed, set aside).
+    doing (paused, resumed, set aside); `handoff` says that another agent goes on, `target`.
     """
 
     THINKING = "thinking"
@@ -90,6 +106,7 @@ class AgentEvent:
     Attributes:
         type: what happened; a text that is not in `EventType` comes from a newer server.
         execution_id: in which execution.
+        agent: whose execution that is.
         seq: its place in the journal; 0 for a `token`, which is not in the journal.
         at_ms: wall time in milliseconds since the epoch; 0 for a `token`.
         content: text: of a message, a thought, a token, a reason.
@@ -100,8 +117,12 @@ class AgentEvent:
         approval_id: what to decide, in `waiting`; what was decided, in `approval`.
         approved: the decision, in `approval`.
         by: who decided, paused, resumed or cancelled.
-        target: the agent that takes over, in `handoff`.
-        guardrail_name: whose verdict it is.
+        target: the agent that goes on, in `handoff`; its execution's id is `child_id`, once there is one.
+        child_id: the execution of a child.
+        guardrail_name: whose verdict it is; why it did not let something pass is the `content`.
+        asks, answer_schema: what is asked in `waiting`: leave for a call, a question, a pick or a guardrail's doubt;
+            and what an answer must fit.
+        answer: what a person answered, in `approval`.
         kind: the event's name in the journal.
     """
 
@@ -124,6 +145,11 @@ class AgentEvent:
     target: str | None = None
     guardrail_name: str | None = None
     kind: str = ""
+    agent: str = ""
+    child_id: str | None = None
+    asks: str | None = None
+    answer_schema: dict[str, Any] | None = None
+    answer: Any = None
 
 
 @dataclass(frozen=True)
@@ -131,14 +157,16 @@ class Wait:
     """One thing that an execution waits for.
 
     Attributes:
-        kind: approval, timer, worker, model, tool or child.
+        kind: approval, timer, worker, model, tool, child, message or session.
         step: which step waits.
         tool, arguments: the call that waits.
         approval_id, effect_hash: what to decide, and the hash of exactly that.
         due_ms: when a timer ends, wall time in milliseconds since the epoch.
         worker: who runs the call.
         attempt: which try at it.
-        agent, child_id: which agent's execution is waited for, and its id.
+        execution_id, agent: who waits; of a child whose it is, and which.
+        child_id, child_status: the child that is waited for, and what it is doing.
+        asks, answer_schema: what kind of approval it is (None: a call), and what an answer must fit.
     """
 
     kind: str
@@ -152,6 +180,10 @@ class Wait:
     attempt: int = 0
     agent: str | None = None
     child_id: str | None = None
+    execution_id: str = ""
+    child_status: str | None = None
+    asks: str | None = None
+    answer_schema: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -160,7 +192,7 @@ class AgentStatus:
 
     Attributes:
         status: what it is doing.
-        waiting_for: what it waits for, calls in flight included.
+        waiting_for: what it waits for, calls in flight included; what the executions below it wait for, too.
         output: the answer, once there is one.
         error: why it failed or was set aside.
         reason: why it ended, in one word.
@@ -184,17 +216,28 @@ class AgentStatus:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether nothing goes on before a person, a timer or a worker comes."""
-        return self.status.is_waiting
+        """Whether nothing goes on before a person, a timer or a worker comes, in the executions below it either."""
+        if self.status is not Status.WAITING_CHILD:
+            return self.status.is_waiting
+        below = [wait.child_status for wait in self.waiting_for if wait.kind == "child"]
+        return bool(below) and all(
+            s is not None and (s in _HALTED or s.startswith("waiting:")) for s in below
+        )
 
     @property
     def is_running(self) -> bool:
         """Whether it is at work at this moment: neither ended, nor waiting, nor paused."""
+        if self.status is Status.WAITING_CHILD:
+            return not self.is_waiting
         return self.status is Status.RUNNING
 
     @property
     def pending_tool(self) -> dict[str, Any] | None:
-        """The first call that waits for an approval: `name`, `args`, `approval_id`, `effect_hash`, `step`."""
+        """The first thing that waits for a person, here or below.
+
+        `name`, `args`, `approval_id`, `effect_hash` and `step`; `asks` (call, question, pick or guardrail) and
+        `answer_schema`; `agent` and `execution_id` of who waits.
+        """
         for wait in self.waiting_for:
             if wait.kind == "approval":
                 return {
@@ -203,6 +246,10 @@ class AgentStatus:
                     "approval_id": wait.approval_id,
                     "effect_hash": wait.effect_hash,
                     "step": wait.step,
+                    "asks": wait.asks or "call",
+                    "answer_schema": wait.answer_schema,
+                    "agent": wait.agent,
+                    "execution_id": wait.execution_id or self.execution_id,
                 }
         return None
 
@@ -215,12 +262,14 @@ class AgentResult:
         output: the answer: a text, or a value of the agent's output type; None without one.
         status: completed, failed or cancelled.
         finish_reason: why it ended.
+        reason: more of it: which condition was met, which gate is closed, who said that it is done.
         error: why it failed; str() of it says what to do.
-        usage: tokens of all model calls.
-        messages: the conversation, as dicts.
+        usage: tokens of all model calls, of the executions below it too.
+        messages: the conversation, as dicts; what an agent of the team said has its name as `agent`.
         tool_calls: `name`, `args` and `result` of each call in order, and `error` where one failed.
-        events: what happened, when the events were asked for.
+        events: what happened; after a stream, in the executions below it too.
         metadata: the agent's metadata.
+        sub_results: by the name of each agent below it, the output of its last turn.
     """
 
     output: Any
@@ -233,6 +282,8 @@ class AgentResult:
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
     events: list[AgentEvent] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+    sub_results: dict[str, Any] = field(default_factory=dict)
 
     @property
     def token_usage(self) -> TokenUsage:

@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,11 +19,17 @@ from perdure.cli import render, text
 from perdure.cli.keys import Keyboard
 from perdure.cli.nodes import Approval, Node
 from perdure.cli.options import Invocation
-from perdure.cli.view import View
 from perdure.client.api import ApiClient
 from perdure.core.errors import PerdureError, ToolError
 from perdure.wire.types import DecisionBody
 
+_KEYS = {
+    "call": "a approve   e edit the arguments",
+    "guardrail": "a let it pass   e put something in its place",
+    "budget": "a allow as much again",
+    "question": "a answer",
+    "pick": "a answer",
+}
 INLINE_LIMIT = 2_000  # a terminal takes no longer line in its own editing mode
 CHANNEL = "cli"
 
@@ -37,14 +44,26 @@ class Area(Protocol):
         """Stop drawing."""
 
 
+class Asked(Protocol):
+    """What may hold open questions: the view of an execution, or of all below it too."""
+
+    @property
+    def execution_id(self) -> str:
+        """The id by which a person decides."""
+
+    @property
+    def approvals(self) -> list[Node]:
+        """The steps that wait for a person."""
+
+
 class Desk:
-    """Asks the open questions of a view, one after the other."""
+    """Asks the open questions of an execution, one after the other."""
 
     def __init__(
         self,
         call: Invocation,
         api: ApiClient,
-        view: View,
+        view: Asked,
         keyboard: Keyboard | None,
         area: Area,
         *,
@@ -58,12 +77,14 @@ class Desk:
 
     def hint(self) -> Text | None:
         """What a person can press now."""
-        if self._open() is None:
+        found = self._open()
+        if found is None:
             return None
+        asks = found[1].asks
         if self._keyboard is None:
-            return Text(f"decide with: perdure approve {self._view.execution_id}", "yellow")
+            return Text(f"decide with: perdure {verb_of(asks)} {self._view.execution_id}", "yellow")
         later = "   l later" if self._postpone else ""
-        keys = Text(f"a approve   e edit the arguments   r reject{later}", "bold yellow")
+        keys = Text(f"{_KEYS[asks]}   r reject{later}", "bold yellow")
         return Text(self._remark + "\n", "red").append_text(keys) if self._remark else keys
 
     async def attend(self) -> None:
@@ -79,10 +100,14 @@ class Desk:
             self._keyboard.forget()
             return
         match self._keyboard.take().lower():
+            case "a" if approval.asks in {"question", "pick"}:
+                await self._answer(approval)
             case "a":
                 await self._decide(approval, DecisionBody("approved", approval.effect_hash, channel=CHANNEL))
-            case "e":
+            case "e" if approval.asks == "call":
                 await self._edit(approval)
+            case "e" if approval.asks == "guardrail":
+                await self._put_in_place(approval)
             case "r":
                 await self._reject(approval)
             case "l" if self._postpone:
@@ -110,6 +135,26 @@ class Desk:
         if reason is not None:
             body = DecisionBody("rejected", approval.effect_hash, reason=reason.strip(), channel=CHANNEL)
             await self._decide(approval, body)
+
+    async def _answer(self, approval: Approval) -> None:
+        typed = await self._ask("Answer (a text, or JSON): ")
+        if typed is None or not typed.strip():
+            self._remark = "Nothing was decided."
+            return
+        answer = parse_answer(typed, approval.answer_schema)
+        await self._decide(
+            approval, DecisionBody("approved", approval.effect_hash, channel=CHANNEL, answer=answer)
+        )
+
+    async def _put_in_place(self, approval: Approval) -> None:
+        typed = await self._ask("In its place (a text, or JSON): ")
+        if typed is None or not typed.strip():
+            self._remark = "Nothing was decided."
+            return
+        answer = {"content": parse_answer(typed, None)}
+        await self._decide(
+            approval, DecisionBody("approved", approval.effect_hash, channel=CHANNEL, answer=answer)
+        )
 
     async def _edit(self, approval: Approval) -> None:
         editor = self._call.environ.get("VISUAL") or self._call.environ.get("EDITOR")
@@ -179,6 +224,29 @@ def _read(path: Path) -> str:
 
 def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
+
+
+def verb_of(asks: str) -> str:
+    """The command that decides about an approval of this kind."""
+    return "respond" if asks in {"question", "pick"} else "approve"
+
+
+def parse_answer(typed: str, schema: Mapping[str, Any] | None) -> Any:
+    """What was typed: JSON if it is JSON, else the text; a text becomes the one field that *schema* asks for.
+
+    Whether it fits is the server's to say.
+    """
+    try:
+        value = json.loads(typed)
+    except ValueError:
+        value = typed.strip()
+    known = schema or {}
+    fields = known.get("required") or []
+    if known.get("type") == "object" and not isinstance(value, dict) and len(fields) == 1:
+        wanted = known.get("properties", {}).get(fields[0], {})
+        is_text = wanted.get("type") == "string" or "enum" in wanted
+        return {fields[0]: typed.strip() if is_text else value}
+    return typed.strip() if known.get("type") == "string" and not isinstance(value, str) else value
 
 
 def parse_arguments(typed: str) -> dict[str, Any]:

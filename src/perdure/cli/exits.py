@@ -21,6 +21,7 @@ _CODES: dict[str, int] = {
     "E0409": CONFLICT,
     "E0413": CONFLICT,
     "E0415": CONFLICT,
+    "E0416": CONFLICT,
     "E0433": CONFLICT,
     "E0502": CONFLICT,
     "E0505": CONFLICT,

@@ -15,11 +15,13 @@ from rich.live import Live
 from rich.text import Text
 
 from perdure.cli import decide, plain, render
+from perdure.cli.forest import Forest
 from perdure.cli.keys import Keyboard
 from perdure.cli.options import Invocation
 from perdure.cli.screen import Format
 from perdure.cli.view import View
 from perdure.client.api import ApiClient
+from perdure.client.tree import follow
 from perdure.core.errors import PerdureError
 from perdure.wire.types import ControlBody, EventRecord
 
@@ -31,15 +33,17 @@ ROWS_KEPT = 6  # of the terminal's height: header, remarks, the prompt
 
 
 class Watch:
-    """One execution being followed.
+    """One execution being followed, with all executions below it.
 
     Attributes:
-        view: what was seen so far.
+        view: what was seen of it so far.
+        forest: what was seen of those below it as well.
         detached: the person left before the end.
     """
 
     def __init__(self, call: Invocation, api: ApiClient, execution_id: str) -> None:
-        self.call, self.api, self.view = call, api, View(execution_id)
+        self.call, self.api, self.forest = call, api, Forest(execution_id)
+        self.view = self.forest.root
         self.detached = False
         self._interrupts = 0
         self._interrupted_at = 0.0
@@ -77,11 +81,11 @@ class Watch:
     # The stream ------------------------------------------------------------------------------------------
 
     async def _read(self, *, lines: bool) -> None:
-        stream = self.api.stream(self.view.execution_id)
+        stream = follow(self.api, self.view.execution_id)
         async with contextlib.aclosing(stream):
             async for record in stream:
                 self._heard_at = self.call.clock.monotonic()
-                if self.view.apply(record) and lines and isinstance(record, EventRecord):
+                if self.forest.apply(record) and lines and isinstance(record, EventRecord):
                     self._print(record)
 
     def _print(self, record: EventRecord) -> None:
@@ -89,9 +93,11 @@ class Watch:
         if screen.format is Format.JSONL:
             screen.data(record)
         elif screen.for_people:
-            screen.line(plain.event_line(self.view, record))
+            view = self.forest.of(record)
+            screen.line(plain.event_line(view, record, "" if view is self.view else view.agent))
             if record.event.get("kind") == "approval_requested":
-                screen.line(f"               decide with: perdure approve {self.view.execution_id}")
+                verb = decide.verb_of(record.event.get("asks", "call"))
+                screen.line(f"               decide with: perdure {verb} {self.view.execution_id}")
 
     async def _ping(self) -> None:
         """Notice that the server is away; the stream itself just waits for it."""
@@ -154,19 +160,23 @@ class Watch:
                 self._keyboard = stack.enter_context(Keyboard(self.call.screen.stdin.fileno()))
             live = Live(console=out, auto_refresh=False, vertical_overflow="crop", transient=True)
             stack.enter_context(live)
-            desk = decide.Desk(self.call, self.api, self.view, self._keyboard, live)
+            desk = decide.Desk(self.call, self.api, self.forest, self._keyboard, live)
             while not reader.done() and not self._left():
                 live.update(self._frame(desk.hint()), refresh=True)
                 await asyncio.wait([reader], timeout=FRAME_S)
                 if self._keyboard is not None and not reader.done():
                     await desk.attend()
         self._keyboard = None
-        for row in render.tree(self.view, self.call.clock.now_ms(), turns=_turns(out.height * 3)):
+        for row in self._tree(_turns(out.height * 3)):
             out.print(row, no_wrap=True, overflow="ellipsis")
+
+    def _tree(self, turns: int) -> list[Text]:
+        detail = render.Detail(below=self.forest.views)
+        return render.tree(self.view, self.call.clock.now_ms(), detail=detail, turns=turns)
 
     def _frame(self, hint: Text | None) -> Group:
         height = self.call.screen.out.height
-        rows = render.tree(self.view, self.call.clock.now_ms(), turns=_turns(height))
+        rows = self._tree(_turns(height))
         limit = max(height - ROWS_KEPT, 3)
         if len(rows) > limit:
             rows = [rows[0], Text("⋮", "dim"), *rows[-(limit - 2) :]]

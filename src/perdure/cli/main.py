@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "watch": "executions",
     "approve": "approvals",
     "reject": "approvals",
+    "respond": "approvals",
     "cancel": "control",
     "pause": "control",
     "resume": "control",

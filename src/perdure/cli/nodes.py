@@ -7,7 +7,9 @@ from perdure.core import events as ev
 from perdure.core.model import Usage
 from perdure.wire.types import DeltaRecord
 
-NodeState = Literal["queued", "running", "approval", "retry", "done", "failed", "refused", "rejected"]
+NodeState = Literal[
+    "queued", "running", "approval", "message", "session", "retry", "done", "failed", "refused", "rejected"
+]
 SETTLED: frozenset[str] = frozenset({"done", "failed", "refused", "rejected"})
 
 
@@ -56,6 +58,8 @@ class Approval:
     unknown_epoch: int | None = None
     asks: ev.ApprovalKind = "call"
     answer_schema: dict[str, Any] | None = None
+    agent: str = ""
+    execution_id: str = ""
     decision: str | None = None
     by: str = ""
     channel: str = ""
@@ -70,7 +74,7 @@ class Node:
     """One step: the model call of a turn, a tool call, another agent's execution, or a function that decides.
 
     Attributes:
-        kind: `note` is no step but a decision that was recorded, told in `name`.
+        kind: `aside` is a model call that is no part of the conversation; `note` is no step but a decision that was recorded, told in `name`.
         child_id: the execution of an agent.
         since_ms: when the step entered its state.
         attempts: how often it was begun.
@@ -79,7 +83,7 @@ class Node:
     """
 
     step: str
-    kind: Literal["model", "tool", "agent", "function", "note"]
+    kind: Literal["model", "tool", "agent", "function", "aside", "note"]
     name: str
     state: NodeState
     since_ms: int

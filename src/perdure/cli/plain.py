@@ -10,23 +10,25 @@ from collections.abc import Callable
 from typing import Any
 
 from perdure.cli import text
+from perdure.cli.notes import NOTES
 from perdure.cli.times import clock_time
-from perdure.cli.view import View, chosen_words, event_of, gate_words, stop_words
+from perdure.cli.view import View, event_of
 from perdure.core import events as ev
 from perdure.wire.types import EventRecord
 
 LIMIT = 400
 
 
-def event_line(view: View, record: EventRecord) -> str:
-    """The line of an event that *view* has just been given."""
+def event_line(view: View, record: EventRecord, who: str = "") -> str:
+    """The line of an event that *view* has just been given; *who* is named where several executions are followed."""
     event = event_of(record)
     if event is None:
         subject = text.line(str(record.event.get("kind", "unknown")))
         words = text.compact({k: v for k, v in record.event.items() if k != "kind"}, LIMIT)
     else:
         subject, words = _WORDS[type(event)](view, event)
-    return f"{clock_time(record.at_ms)} {record.seq:>4}  {subject:<10} {words}".rstrip()
+    named = f"{text.line(who, 60)}: " if who else ""
+    return f"{clock_time(record.at_ms)} {record.seq:>4}  {subject:<10} {named}{words}".rstrip()
 
 
 def error_words(error: ev.ErrorInfo) -> str:
@@ -109,7 +111,8 @@ def _output_rejected(_view: View, e: ev.OutputRejected) -> tuple[str, str]:
 
 
 def _answer_refused(_view: View, e: ev.AnswerRefused) -> tuple[str, str]:
-    return "model", f"the answer is not taken ({text.line(e.by, 80)}): {text.line(e.feedback, LIMIT)}"
+    what = f"the answer is not taken ({text.line(e.by, 80)}): " if e.feedback else "the call is not taken"
+    return "model", what + (text.line(e.feedback, LIMIT) if e.feedback else f" ({text.line(e.by, 80)})")
 
 
 def _tool_requested(_view: View, e: ev.ToolRequested) -> tuple[str, str]:
@@ -145,7 +148,8 @@ def _timer_fired(view: View, e: ev.TimerFired) -> tuple[str, str]:
 
 
 def _approval_requested(_view: View, e: ev.ApprovalRequested) -> tuple[str, str]:
-    return "approval", f"{e.approval_id} waits: {text.line(e.tool, 80)} {text.compact(e.arguments)}"
+    asks = "" if e.asks == "call" else f" ({e.asks})"
+    return "approval", f"{e.approval_id} waits{asks}: {text.line(e.tool, 80)} {text.compact(e.arguments)}"
 
 
 def _approval_decided(_view: View, e: ev.ApprovalDecided) -> tuple[str, str]:
@@ -174,16 +178,46 @@ def _child_failed(view: View, e: ev.ChildFailed) -> tuple[str, str]:
     return "agent", f"{_name(view, e.step)} {e.status}: {error_words(e.error)}"
 
 
-def _agent_chosen(_view: View, e: ev.AgentChosen) -> tuple[str, str]:
-    return "team", text.line(chosen_words(e), LIMIT)
+def _judge_requested(_view: View, e: ev.JudgeRequested) -> tuple[str, str]:
+    return "guardrail", f"{text.line(e.guard, 80)} asks a model{_again(e.attempt)}"
 
 
-def _gate_decided(_view: View, e: ev.GateDecided) -> tuple[str, str]:
-    return "team", text.line(gate_words(e), LIMIT)
+def _condense_requested(_view: View, e: ev.CondenseRequested) -> tuple[str, str]:
+    size = f"{e.last - e.first + 1} messages of {text.count(e.tokens)} tokens"
+    return "model", f"asked to condense the conversation, {size}{_again(e.attempt)}"
 
 
-def _stop_decided(_view: View, e: ev.StopDecided) -> tuple[str, str]:
-    return "team", f"the stop condition: {stop_words(e)}"
+def _arguments_requested(_view: View, e: ev.ArgumentsRequested) -> tuple[str, str]:
+    return "model", f"asked for the arguments of {text.line(e.tool, 80)}{_again(e.attempt)}"
+
+
+def _again(attempt: int) -> str:
+    return f" (attempt {attempt})" if attempt > 1 else ""
+
+
+def _message_awaited(_view: View, e: ev.MessageAwaited) -> tuple[str, str]:
+    return "message", f"{text.line(e.tool, 80)} waits for a message"
+
+
+def _messages_taken(_view: View, e: ev.MessagesTaken) -> tuple[str, str]:
+    return "message", f"{text.line(e.tool, 80)} has {e.count} message{'' if e.count == 1 else 's'}"
+
+
+def _model_interrupted(_view: View, e: ev.ModelInterrupted) -> tuple[str, str]:
+    return "model", f"attempt {e.attempt} is given up for a message"
+
+
+def _session_awaited(_view: View, e: ev.SessionAwaited) -> tuple[str, str]:
+    return "session", f"waits for the execution before it, {e.execution_id}"
+
+
+def _session_joined(_view: View, _e: ev.SessionJoined) -> tuple[str, str]:
+    return "session", "the execution before it has ended"
+
+
+def _noted(_view: View, e: Any) -> tuple[str, str]:
+    subject, words = NOTES[type(e)]
+    return subject, text.line(words(e), LIMIT)
 
 
 _WORDS: dict[type[Any], Callable[[View, Any], tuple[str, str]]] = {
@@ -213,7 +247,13 @@ _WORDS: dict[type[Any], Callable[[View, Any], tuple[str, str]]] = {
     ev.ChildRequested: _child_requested,
     ev.ChildCompleted: _child_completed,
     ev.ChildFailed: _child_failed,
-    ev.AgentChosen: _agent_chosen,
-    ev.GateDecided: _gate_decided,
-    ev.StopDecided: _stop_decided,
+    ev.JudgeRequested: _judge_requested,
+    ev.CondenseRequested: _condense_requested,
+    ev.ArgumentsRequested: _arguments_requested,
+    ev.MessageAwaited: _message_awaited,
+    ev.MessagesTaken: _messages_taken,
+    ev.ModelInterrupted: _model_interrupted,
+    ev.SessionAwaited: _session_awaited,
+    ev.SessionJoined: _session_joined,
+    **dict.fromkeys(NOTES, _noted),
 }

@@ -11,11 +11,13 @@ A pure function of the view, the time and the size: `tree` gives the lines, the 
 that comes from outside goes through `perdure.cli.text`, and no rich markup is ever parsed.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from rich.text import Text
 
 from perdure.cli import text
+from perdure.cli.forest import doing
 from perdure.cli.nodes import Approval, Node, Turn
 from perdure.cli.plain import error_words
 from perdure.cli.times import clock_time, date_time, span
@@ -24,6 +26,7 @@ from perdure.cli.view import View
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 FRAME_MS = 100
 STREAM_LINES = 3
+NESTED_TURNS = 3  # of each agent that is at work
 TEAM_LINES = 100  # of a conversation of a thousand turns the live tree shows the end
 ONE_LINE = 100
 _GLYPHS = {
@@ -32,7 +35,9 @@ _GLYPHS = {
     "refused": ("✗", "yellow"),
     "approval": ("⏸", "yellow"),
 }
+_GLYPHS |= {"message": ("⏸", "yellow"), "session": ("⏸", "yellow")}
 _GLYPHS |= {"retry": ("↻", "yellow"), "queued": ("○", "cyan"), "rejected": ("✗", "yellow")}
+_AGENT_STATES = {"done": "completed"}
 _STATUS_STYLE = {
     "completed": "green",
     "failed": "red",
@@ -44,10 +49,17 @@ _STATUS_STYLE = {
 
 @dataclass(frozen=True)
 class Detail:
-    """How much is shown. `limit`: characters of one value; None: all of it. `story`: what `show` adds."""
+    """How much is shown.
+
+    Attributes:
+        limit: characters of one value; None: all of it.
+        story: what `show` adds; below, every agent's steps, those of agents that have ended too.
+        below: the executions below it that are known, by id; they are nested under the step that asked for them.
+    """
 
     limit: int | None = 60
     story: bool = False
+    below: Mapping[str, View] = field(default_factory=dict)
 
 
 LIVE = Detail()
@@ -55,7 +67,7 @@ LIVE = Detail()
 
 def tree(view: View, now_ms: int, *, detail: Detail = LIVE, turns: int | None = None) -> list[Text]:
     """The lines of the tree; of more than *turns* turns only the last ones, and how many came before."""
-    lines = [_header(view, now_ms)]
+    lines = [_header(view, now_ms, detail)]
     if detail.story:
         lines += _labelled("│  ", "prompt", text.block(view.prompt))
     shown = view.turns if turns is None else view.turns[-turns:]
@@ -99,20 +111,24 @@ def error_lines(view: View) -> list[Text]:
 
 def question(node: Node, approval: Approval) -> list[Text]:
     """An approval as a person must see it: everything that would run, nothing left out."""
-    needed = "Approval" if approval.asks == "call" else "An answer is"
+    needed = "An answer is" if approval.asks in {"question", "pick"} else "Approval"
     lines = [Text(f"{needed} needed: {text.line(node.name)}", "bold yellow")]
+    if approval.agent:
+        lines.append(Text(f"  agent {text.line(approval.agent)}, execution {approval.execution_id}", "dim"))
     if approval.unknown_epoch is not None:
         words = f"Attempt {approval.unknown_epoch} may have taken effect already. Approve to run it again."
         if not approval.unknown_epoch:
             words = "The replay's recording does not have this call. Approve to make it."
         lines.append(Text(f"  {words}", "yellow"))
     lines += [Text(f"  {row}") for row in text.pretty(approval.arguments).splitlines()]
+    if approval.answer_schema is not None and approval.asks in {"question", "pick"}:
+        lines.append(Text(f"  the answer must fit {text.compact(approval.answer_schema)}", "dim"))
     lines.append(Text(f"  approval {approval.approval_id}", "dim"))
     return lines
 
 
-def _header(view: View, now_ms: int) -> Text:
-    status = view.status
+def _header(view: View, now_ms: int, detail: Detail) -> Text:
+    status = doing(view, detail.below)
     steps = "1 step" if view.steps == 1 else f"{view.steps} steps"
     header = Text("● ", _STATUS_STYLE.get(status, "cyan"))
     header.append(text.line(view.agent or "…", 60), "bold")
@@ -143,7 +159,24 @@ def _turn(view: View, turn: Turn, now_ms: int, branch: str, stem: str, detail: D
     for node in nodes:
         last = node is turn.tools[-1]
         lines.append(_node(view, node, now_ms, stem + ("└─ " if last else "├─ "), detail))
-        lines += _tool_below(node, stem + ("   " if last else "│  "), detail)
+        deeper = stem + ("   " if last else "│  ")
+        lines += _tool_below(node, deeper, detail)
+        lines += _agent_below(node, now_ms, deeper, detail)
+    return lines
+
+
+def _agent_below(node: Node, now_ms: int, stem: str, detail: Detail) -> list[Text]:
+    """What an agent does in its own execution; in the live tree only as long as it does."""
+    child = detail.below.get(node.child_id)
+    if child is None or not (detail.story or child.ending is None):
+        return []
+    lines = []
+    nested = replace(detail, story=False, limit=LIVE.limit)
+    turns = child.turns if detail.story else child.turns[-NESTED_TURNS:]
+    for turn in turns:
+        last = turn is turns[-1]
+        branch, deeper = ("└─ ", "   ") if last else ("├─ ", "│  ")
+        lines += _turn(child, turn, now_ms, stem + branch, stem + deeper, nested)
     return lines
 
 
@@ -152,8 +185,11 @@ def _node(view: View, node: Node, now_ms: int, branch: str, detail: Detail) -> T
     if node.kind == "note":
         return row.append("· " + text.line(node.name, 200), "dim")
     dropped = view.ending is not None and not node.settled
+    waits = "" if dropped else _waits(node, detail)
     if dropped:
         row.append("- ", "dim")
+    elif waits:
+        row.append("⏸ ", "yellow")
     elif node.state == "running":
         row.append(SPINNER[now_ms // FRAME_MS % len(SPINNER)] + " ", "cyan")
     else:
@@ -167,21 +203,39 @@ def _node(view: View, node: Node, now_ms: int, branch: str, detail: Detail) -> T
     )
     if node.kind == "agent":
         row.append(f"  {node.child_id}", "dim")
+        if detail.story and not (dropped or waits):
+            row.append(f"  {_AGENT_STATES.get(node.state, node.state)}")
     elif node.kind == "tool" and not detail.story and node.arguments:
         row.append("  " + text.compact(node.arguments, detail.limit), "dim")
     if node.began_ms is not None and node.state != "approval":
         row.append("  " + span(node.began_ms, node.ended_ms or view.ended_ms, now_ms))
-    if node.usage.total_tokens:
-        row.append(f"  {text.count(node.usage.total_tokens)} tokens")
+    if tokens := _tokens(node, detail):
+        row.append(f"  {text.count(tokens)} tokens")
     if node.attempts > 1:
         row.append(f"  attempt {node.attempts}" + (f" ({node.lost} lost)" if node.lost else ""), "dim")
     if not dropped:
+        row.append(f"  {waits}" if waits else "", "yellow")
         _append_outcome(row, node, now_ms, detail)
     return row
 
 
+def _waits(node: Node, detail: Detail) -> str:
+    """What an agent that goes on waits for, in words."""
+    child = detail.below.get(node.child_id)
+    if child is None or node.settled:
+        return ""
+    status = doing(child, detail.below)
+    return f"waits for {status.removeprefix('waiting:')}" if status.startswith("waiting:") else ""
+
+
+def _tokens(node: Node, detail: Detail) -> int:
+    """Of an agent that goes on: so far."""
+    child = detail.below.get(node.child_id)
+    return child.usage.total_tokens if child is not None and not node.settled else node.usage.total_tokens
+
+
 def _append_outcome(row: Text, node: Node, now_ms: int, detail: Detail) -> None:
-    if node.state == "done" and node.kind != "model" and not detail.story:
+    if node.state == "done" and node.kind not in {"model", "aside"} and not detail.story:
         row.append("  → " + text.compact(node.result, detail.limit), "dim")
     elif node.state in {"failed", "refused"} and node.error and not detail.story:
         row.append("  " + error_words(node.error), "red" if node.state == "failed" else "yellow")
@@ -198,6 +252,9 @@ def _append_outcome(row: Text, node: Node, now_ms: int, detail: Detail) -> None:
         row.append(f"  again in {text.duration(node.retry_at_ms - now_ms)}", "yellow")
         if node.failures:
             row.append("  " + error_words(node.failures[-1].error), "dim")
+    elif node.state in {"message", "session"}:
+        what = "a message" if node.state == "message" else "it to end"
+        row.append(f"  waits for {what} " + span(node.since_ms, None, now_ms), "yellow")
     elif node.state == "queued":
         what = "the model" if node.kind == "model" else "a worker"
         row.append(f"  waits for {what} " + span(node.since_ms, None, now_ms), "cyan")
@@ -231,7 +288,9 @@ def _tool_below(node: Node, stem: str, detail: Detail) -> list[Text]:
             words = f"{approval.decision}{edited} by {text.line(approval.by)} ({text.line(approval.channel)}) {at}"
             reason = f": {text.line(approval.reason)}" if approval.reason else ""
             lines.append(Text(f"{stem}          {words}{reason}", "yellow"))
-    if node.state == "done":
+    if node.kind == "aside":
+        lines += _labelled(stem, "said", text.block(node.text.text)) if node.text.text else []
+    elif node.state == "done":
         lines += _value(stem, "result", node.result, detail)
     elif node.error:
         lines.append(Text(f"{stem}error     {error_words(node.error)}", "red"))

@@ -1,5 +1,7 @@
 """From what a person typed to an execution or an approval: whole ids, or beginnings of ids that are unambiguous."""
 
+from perdure.cli import decide
+from perdure.client import choice
 from perdure.client.api import ApiClient
 from perdure.core.errors import ExecutionError, PerdureError
 from perdure.wire.types import ApprovalAnswer, ExecutionAnswer
@@ -11,6 +13,8 @@ SHOWN = 5
 
 async def execution(api: ApiClient, typed: str) -> ExecutionAnswer:
     """The execution of this id, or the only one whose id begins so.
+
+    A root counts before the executions below it: their ids may begin like its own.
 
     Raises:
         ExecutionError: E0401 none, or several, begin so.
@@ -28,42 +32,59 @@ async def execution(api: ApiClient, typed: str) -> ExecutionAnswer:
         before = page.next
         if before is None:
             break
-    if len(found) == 1:
-        return found[0]
+    roots = [e for e in found if e.parent_id is None]
+    for fitting in (found, roots):
+        if len(fitting) == 1:
+            return fitting[0]
     raise _not_one("E0401", "execution", typed, [e.execution_id for e in found])
 
 
-async def approval(api: ApiClient, typed: str) -> ApprovalAnswer:
-    """The approval of this id, or the one that waits in the execution of this id; beginnings are good for both.
+async def approval(api: ApiClient, typed: str, verb: choice.Verb) -> ApprovalAnswer:
+    """The approval of this id, or the one that waits in or below the execution of this id; beginnings are good for both.
+
+    *verb* is what is to be done with it.
 
     Raises:
-        ExecutionError: E0407 none or several; E0415 the execution waits for no approval.
+        ExecutionError: E0407 none; E0415 the execution waits for none that the verb is for; E0416 several wait in it;
+            E0408 it has been decided.
     """
     try:
         return await api.approval(typed)
     except PerdureError as error:
         if error.code != "E0407":
             raise
-    waiting = [
-        a
-        for a in await api.approvals()
-        if a.approval_id.startswith(typed) or a.execution_id.startswith(typed)
-    ]
+    pending = await api.approvals()
+    waiting = [a for a in pending if a.approval_id.startswith(typed)]
+    if not waiting and typed.startswith("x"):
+        try:
+            return await _below(api, (await execution(api, typed)).execution_id, verb)
+        except PerdureError as error:
+            if error.code != "E0401":
+                raise
+            # Several executions begin so; it is clear all the same when only one of them waits.
+            waiting = [a for a in pending if a.execution_id.startswith(typed)]
     if len(waiting) == 1:
         return waiting[0]
-    if len(waiting) > 1:
-        raise _not_one("E0407", "waiting approval", typed, [a.approval_id for a in waiting])
-    if typed.startswith("x"):
-        found = await execution(api, typed)
-        decided = await api.approvals(found.execution_id, pending=False)
-        raise ExecutionError(
-            "E0408" if decided else "E0415",
-            "The approval has been decided already" if decided else "The execution waits for no approval",
-            where=f"execution {found.execution_id}, {found.status}",
-            why=_decision(decided[-1]) if decided else "",
-            fix=f"See `perdure show {found.execution_id}`.",
-        )
-    raise _not_one("E0407", "waiting approval", typed, [])
+    raise _not_one("E0407", "waiting approval", typed, [a.approval_id for a in waiting])
+
+
+async def _below(api: ApiClient, root: str, verb: choice.Verb) -> ApprovalAnswer:
+    """The one that waits there; the errors of `choice.only` in the words of the command line."""
+    try:
+        return await choice.only(api, root, verb)
+    except ExecutionError as error:
+        what, why, code = error.what, error.why, error.code
+        fix = f"Type its id: perdure {verb} APPROVAL-ID."
+        if code != "E0416":
+            waiting = await api.approvals(root, tree=True)
+            decided = [] if waiting else await api.approvals(root, pending=False, tree=True)
+            commands = sorted({decide.verb_of(a.kind) for a in waiting})
+            fix = f"Use {' or '.join(f'`perdure {c}`' for c in commands)}, or `perdure reject`."
+            if not waiting:
+                fix = f"See `perdure show {root}`."
+            if decided:
+                code, what, why = "E0408", "The approval has been decided already", _decision(decided[-1])
+        raise ExecutionError(code, what, where=error.where, why=why, fix=fix) from None
 
 
 def _decision(approval: ApprovalAnswer) -> str:

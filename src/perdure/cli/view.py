@@ -17,10 +17,13 @@ from typing import Any, Literal
 import msgspec
 
 from perdure.cli.nodes import Approval, Failure, Node, Streamed, Turn
+from perdure.cli.notes import NOTES, stop_words
 from perdure.core import events as ev
 from perdure.core.messages import ReasoningPart
 from perdure.core.model import Usage
 from perdure.wire.types import DeltaRecord, EventRecord
+
+_WAITS = frozenset({"child", "message", "session"})
 
 
 @dataclass
@@ -92,6 +95,11 @@ class View:
         return sum(n.settled for n in self._nodes.values())
 
     @property
+    def children(self) -> list[Node]:
+        """The steps that are executions of agents below it."""
+        return [n for n in self._nodes.values() if n.kind == "agent"]
+
+    @property
     def status(self) -> str:
         """The state in one word, the same words as the server's."""
         if self.ending or self.halted:
@@ -100,8 +108,8 @@ class View:
         states = {"child" if n.kind == "agent" and n.state == "running" else n.state for n in going}
         if states == {"approval"}:
             return "waiting:approval"
-        if "child" in states and states <= {"approval", "retry", "child"}:
-            return "waiting:approval" if "approval" in states else "waiting:child"
+        if states & _WAITS and states <= _WAITS | {"approval", "retry"}:
+            return "waiting:" + next(s for s in ("approval", "child", "message", "session") if s in states)
         if states and states <= {"approval", "retry"}:
             return "waiting:timer"
         if states and states <= {"approval", "retry", "queued"} and all(n.kind != "model" for n in going):
@@ -209,7 +217,9 @@ def _model_requested(view: View, at_ms: int, e: ev.ModelRequested) -> None:
 
 def _model_completed(view: View, at_ms: int, e: ev.ModelCompleted) -> None:
     node = view.model_step(e.step, at_ms)
-    node.name, node.usage, node.finish_reason = e.model or node.name, e.usage, e.finish_reason
+    node.usage, node.finish_reason = e.usage, e.finish_reason
+    if node.kind == "model":
+        node.name = e.model or node.name
     node.text = Streamed(e.attempt, 0, e.message.text)
     thought = "".join(p.text for p in e.message.parts if isinstance(p, ReasoningPart))
     node.reasoning = Streamed(e.attempt, 0, thought)
@@ -233,8 +243,11 @@ def _output_rejected(view: View, at_ms: int, e: ev.OutputRejected) -> None:
 
 
 def _answer_refused(view: View, at_ms: int, e: ev.AnswerRefused) -> None:
-    node = view.model_step(e.step, at_ms)
-    node.output_errors = (*node.output_errors, e.feedback)
+    node = view.node(e.step)
+    if node is not None and node.kind == "model":
+        node.output_errors = (*node.output_errors, e.feedback)
+    elif e.feedback:
+        view.note(at_ms, f"the answer is not taken ({e.by}): {e.feedback}", e.step)
 
 
 def _tool_requested(view: View, at_ms: int, e: ev.ToolRequested) -> None:
@@ -299,13 +312,21 @@ def _attempt_failed(
 def _approval_requested(view: View, at_ms: int, e: ev.ApprovalRequested) -> None:
     node = view.tool_step(e.step, at_ms, e.tool)
     node.arguments, node.began_ms = e.arguments, node.began_ms or at_ms
-    node.approvals.append(_question(e, at_ms))
+    node.approvals.append(_question(view, e, at_ms))
     node.enter("approval", at_ms)
 
 
-def _question(e: ev.ApprovalRequested, at_ms: int) -> Approval:
+def _question(view: View, e: ev.ApprovalRequested, at_ms: int) -> Approval:
     return Approval(
-        e.approval_id, e.effect_hash, e.arguments, at_ms, e.unknown_epoch, e.asks, e.answer_schema
+        e.approval_id,
+        e.effect_hash,
+        e.arguments,
+        at_ms,
+        e.unknown_epoch,
+        e.asks,
+        e.answer_schema,
+        view.agent,
+        view.execution_id,
     )
 
 
@@ -356,39 +377,62 @@ def _child_failed(view: View, at_ms: int, e: ev.ChildFailed) -> None:
     view.usage = view.usage.plus(e.usage)
 
 
-def _agent_chosen(view: View, at_ms: int, e: ev.AgentChosen) -> None:
-    view.note(at_ms, chosen_words(e))
+def _judge_requested(view: View, at_ms: int, e: ev.JudgeRequested) -> None:
+    _aside(view, at_ms, e.step, f"guardrail {e.guard}", e.attempt)
 
 
-def _gate_decided(view: View, at_ms: int, e: ev.GateDecided) -> None:
-    view.note(at_ms, gate_words(e))
+def _condense_requested(view: View, at_ms: int, e: ev.CondenseRequested) -> None:
+    _aside(view, at_ms, e.step, "condense the conversation", e.attempt)
+
+
+def _arguments_requested(view: View, at_ms: int, e: ev.ArgumentsRequested) -> None:
+    _aside(view, at_ms, e.step, f"arguments of {e.tool}", e.attempt)
+
+
+def _aside(view: View, at_ms: int, step: str, name: str, attempt: int) -> None:
+    """A model is asked about something, and its words are no part of the conversation."""
+    node = view.tool_step(step, at_ms, name)
+    node.kind, node.attempts, node.retry_at_ms = "aside", attempt, None
+    node.began_ms = node.began_ms or at_ms
+    node.enter("running", at_ms)
+
+
+def _message_awaited(view: View, at_ms: int, e: ev.MessageAwaited) -> None:
+    node = view.tool_step(e.step, at_ms, e.tool)
+    node.began_ms = node.began_ms or at_ms
+    node.enter("message", at_ms)
+
+
+def _session_awaited(view: View, at_ms: int, e: ev.SessionAwaited) -> None:
+    node = view.tool_step(e.step, at_ms, f"the execution before, {e.execution_id}")
+    node.kind = "function"
+    node.enter("session", at_ms)
+
+
+def _taken(view: View, at_ms: int, e: ev.MessagesTaken | ev.SessionJoined) -> None:
+    view.tool_step(e.step, at_ms).enter("done", at_ms)
+
+
+def _interrupted(view: View, at_ms: int, e: ev.ModelInterrupted) -> None:
+    node = view.model_step(e.step, at_ms)
+    node.finish_reason, node.text, node.reasoning = "interrupted", Streamed(), Streamed()
+    node.enter("done", at_ms)
+
+
+def _plan_failed(view: View, at_ms: int, e: ev.PlanFailed) -> None:
+    _noted(view, at_ms, e)
+    for step in e.stopped:
+        if (node := view.node(step)) is not None and not node.settled:
+            node.error = ev.ErrorInfo("E0418", "Stopped: the plan goes no further")
+            node.enter("refused", at_ms)
+
+
+def _noted(view: View, at_ms: int, e: Any) -> None:
+    view.note(at_ms, NOTES[type(e)][1](e), getattr(e, "step", "") or getattr(e, "subject", ""))
 
 
 def _stop_decided(view: View, at_ms: int, e: ev.StopDecided) -> None:
     view.note(at_ms, stop_words(e), "" if view.strategy else f"t{e.turn}.stop")
-
-
-def chosen_words(e: ev.AgentChosen) -> str:
-    """Who goes on, in words."""
-    if e.by == "synthesis":
-        words = f"{e.agent} sums up"
-    elif not e.agent:
-        words = "nobody is to go on"
-    else:
-        words = f"{e.agent} goes on, chosen by {e.by}"
-    return words + (f": {e.reason}" if e.reason else "")
-
-
-def gate_words(e: ev.GateDecided) -> str:
-    """What a gate said, in words."""
-    return f"the gate of {e.agent} is {'open' if e.open else 'closed'}" + (
-        f": {e.reason}" if e.reason else ""
-    )
-
-
-def stop_words(e: ev.StopDecided) -> str:
-    """What a stop condition said, in words."""
-    return f"after turn {e.turn} it " + ("ends here" if e.stop else "goes on")
 
 
 _REDUCERS: dict[type[Any], Callable[[View, int, Any], None]] = {
@@ -418,7 +462,15 @@ _REDUCERS: dict[type[Any], Callable[[View, int, Any], None]] = {
     ev.ChildRequested: _child_requested,
     ev.ChildCompleted: _child_completed,
     ev.ChildFailed: _child_failed,
-    ev.AgentChosen: _agent_chosen,
-    ev.GateDecided: _gate_decided,
+    ev.JudgeRequested: _judge_requested,
+    ev.CondenseRequested: _condense_requested,
+    ev.ArgumentsRequested: _arguments_requested,
+    ev.MessageAwaited: _message_awaited,
+    ev.MessagesTaken: _taken,
+    ev.SessionAwaited: _session_awaited,
+    ev.SessionJoined: _taken,
+    ev.ModelInterrupted: _interrupted,
+    **dict.fromkeys(NOTES, _noted),
+    ev.PlanFailed: _plan_failed,
     ev.StopDecided: _stop_decided,
 }

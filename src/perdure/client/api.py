@@ -90,14 +90,21 @@ class ExecutionCalls(Caller):
         status: Sequence[str] = (),
         agent: str | None = None,
         session_id: str | None = None,
+        parent_id: str | None = None,
+        roots: bool = False,
         before: str | None = None,
         limit: int = 50,
     ) -> ExecutionsAnswer:
-        """Executions, newest first; give `next` as *before* for the page after."""
+        """Executions, newest first; give `next` as *before* for the page after.
+
+        With *parent_id* only the children of that one, with *roots* only those that are nobody's child.
+        """
         params = {
             "status": ",".join(status) or None,
             "agent": agent,
             "session_id": session_id,
+            "parent_id": parent_id,
+            "roots": "true" if roots else None,
             "before": before,
             "limit": limit,
         }
@@ -184,10 +191,17 @@ class ApprovalCalls(Caller):
     """Approvals."""
 
     async def approvals(
-        self, execution_id: str | None = None, *, pending: bool = True
+        self, execution_id: str | None = None, *, pending: bool = True, tree: bool = False
     ) -> list[ApprovalAnswer]:
-        """Approvals of one execution or of all; only undecided ones unless *pending* is false."""
-        params = {"execution_id": execution_id, "pending": "true" if pending else "false"}
+        """Approvals of one execution or of all; only undecided ones unless *pending* is false.
+
+        With *tree* also those of all executions below it.
+        """
+        params = {
+            "execution_id": execution_id,
+            "pending": "true" if pending else "false",
+            "tree": "true" if tree else None,
+        }
         return (await self.call("GET", path_of("approvals"), ApprovalsAnswer, params=params)).approvals
 
     async def approval(self, approval_id: str) -> ApprovalAnswer:
@@ -202,8 +216,8 @@ class ApprovalCalls(Caller):
             if error.code != "E0408":
                 return None
             found = await self.approval(approval_id)
-            same = (found.decision, found.reason, found.decided_arguments, found.channel)
-            if same != (body.decision, body.reason, body.arguments, body.channel):
+            same = (found.decision, found.reason, found.decided_arguments, found.channel, found.answer)
+            if same != (body.decision, body.reason, body.arguments, body.channel, body.answer):
                 return None
             return found if body.by in {None, found.decided_by} else None
 

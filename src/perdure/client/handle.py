@@ -3,21 +3,28 @@
 The asynchronous methods are in `AsyncHandle`; `AgentHandle` adds the twin of each that waits.
 """
 
-import asyncio
 import logging
 from typing import Any, Protocol
 
 from perdure.agents.agent import Agent
 from perdure.agents.results import AgentEvent, AgentResult, AgentStatus, Status
+from perdure.client import choice
 from perdure.client.api import ApiClient
 from perdure.client.default import default_session
 from perdure.client.histories import AsyncHistories, Histories
 from perdure.client.history import result_of
 from perdure.client.mapping import EventMapper, status_of
 from perdure.client.session import Session
-from perdure.client.stream import AgentStream
+from perdure.client.stream import AgentStream, Places
 from perdure.core.errors import ClientError, ExecutionError
-from perdure.wire.types import ApprovalAnswer, ControlBody, DecisionBody, EventRecord, ExecutionAnswer
+from perdure.wire.types import (
+    ApprovalAnswer,
+    ControlBody,
+    DecisionBody,
+    EventRecord,
+    ExecutionAnswer,
+    WaitInfo,
+)
 
 LONGEST_WAIT_MS = 25_000
 NO_WORKER_AFTER_MS = 3_000  # a worker may be starting: only then is the user told that none serves a tool
@@ -60,9 +67,9 @@ class AsyncHandle(AsyncHistories):
         mapper = EventMapper()
         return [event for record in await self._records(await self._api()) for event in mapper.take(record)]
 
-    async def stream_async(self, after: int = 0) -> AgentStream:
+    async def stream_async(self, after: Places = 0, *, tree: bool = True) -> AgentStream:
         """See `stream`."""
-        return AgentStream(self.execution_id, self._session, self.join_async, after=after)
+        return AgentStream(self.execution_id, self._session, self.join_async, after=after, tree=tree)
 
     async def approve_async(
         self,
@@ -73,7 +80,7 @@ class AsyncHandle(AsyncHistories):
         reason: str = "",
     ) -> None:
         """See `approve`."""
-        approval = await self._approval(approval_id)
+        approval = await self._approval(approval_id, "approve")
         body = DecisionBody(
             decision="approved",
             effect_hash=approval.effect_hash,
@@ -88,9 +95,24 @@ class AsyncHandle(AsyncHistories):
         self, reason: str = "", approval_id: str | None = None, *, by: str | None = None
     ) -> None:
         """See `reject`."""
-        approval = await self._approval(approval_id)
+        approval = await self._approval(approval_id, "reject")
         body = DecisionBody(
             decision="rejected", effect_hash=approval.effect_hash, reason=reason, by=by, channel=CHANNEL
+        )
+        await (await self._api()).decide(approval.approval_id, body)
+
+    async def respond_async(
+        self, answer: Any, approval_id: str | None = None, *, by: str | None = None, reason: str = ""
+    ) -> None:
+        """See `respond`."""
+        approval = await self._approval(approval_id, "respond")
+        body = DecisionBody(
+            decision="approved",
+            effect_hash=approval.effect_hash,
+            reason=reason,
+            by=by,
+            channel=CHANNEL,
+            answer=answer,
         )
         await (await self._api()).decide(approval.approval_id, body)
 
@@ -124,7 +146,7 @@ class AsyncHandle(AsyncHistories):
                 return answer
             if give_up_at is not None and clock.monotonic() >= give_up_at:
                 raise _still_running(answer, timeout_s)
-            if not told and answer.status == Status.WAITING_WORKER:
+            if not told and _lacks_worker(answer):
                 told = True
                 _log.warning("%s", _nobody_serves(answer))
             wait_ms = LONGEST_WAIT_MS
@@ -137,32 +159,12 @@ class AsyncHandle(AsyncHistories):
             if not page.events or records[-1].seq >= page.last_seq:
                 return records
 
-    async def _approval(self, approval_id: str | None) -> ApprovalAnswer:
-        """What is decided: the one that was named, or the only one that waits."""
+    async def _approval(self, approval_id: str | None, verb: choice.Verb) -> ApprovalAnswer:
+        """What is decided: the one that was named, or the only one that waits here or below."""
         api = await self._api()
         if approval_id is not None:
-            found = await api.approval(approval_id)
-            if found.execution_id != self.execution_id:
-                raise ExecutionError(
-                    "E0407",
-                    "The approval belongs to another execution",
-                    where=f"approval {approval_id}, execution {found.execution_id}",
-                    fix=f"Use AgentHandle({found.execution_id!r}).",
-                )
-            return found
-        pending, answer = await asyncio.gather(
-            api.approvals(self.execution_id), api.execution(self.execution_id)
-        )
-        if len(pending) == 1:
-            return pending[0]
-        if pending:
-            raise _several(self.execution_id, pending)
-        code = "E0402" if Status(answer.status).is_complete else "E0415"
-        raise ExecutionError(
-            code,
-            f"The execution waits for no approval: it is {answer.status}",
-            where=f"execution {self.execution_id}",
-        )
+            return await choice.named(api, approval_id, self.execution_id)
+        return await choice.only(api, self.execution_id, verb)
 
 
 class AgentHandle(AsyncHandle, Histories):
@@ -194,9 +196,15 @@ class AgentHandle(AsyncHandle, Histories):
         """What has happened so far."""
         return self._session.call(self.events_async())
 
-    def stream(self, after: int = 0) -> AgentStream:
-        """What has happened after position *after*, and then what happens."""
-        return AgentStream(self.execution_id, self._session, self.join_async, after=after)
+    def stream(self, after: Places = 0, *, tree: bool = True) -> AgentStream:
+        """What has happened, and then what happens, in the execution and in all below it.
+
+        Args:
+            after: a position in this execution's journal, or the `places` of an earlier stream: what comes after it.
+                Without places, what is under way below it at that position is given from its beginning.
+            tree: off: the events of this execution alone.
+        """
+        return AgentStream(self.execution_id, self._session, self.join_async, after=after, tree=tree)
 
     def approve(
         self,
@@ -206,7 +214,7 @@ class AgentHandle(AsyncHandle, Histories):
         by: str | None = None,
         reason: str = "",
     ) -> None:
-        """Let a call run that waits for a person.
+        """Let a call run that waits for a person, here or in an execution below; or let pass what a guardrail did not.
 
         Args:
             approval_id: which, when several wait.
@@ -222,8 +230,25 @@ class AgentHandle(AsyncHandle, Histories):
         self._session.call(self.approve_async(approval_id, arguments=arguments, by=by, reason=reason))
 
     def reject(self, reason: str = "", approval_id: str | None = None, *, by: str | None = None) -> None:
-        """Refuse a call that waits for a person; the agent is told *reason* and goes on. Raises as `approve`."""
+        """Refuse a call, or to answer; the agent is told *reason* and goes on. Raises as `approve`."""
         self._session.call(self.reject_async(reason, approval_id, by=by))
+
+    def respond(
+        self, answer: Any, approval_id: str | None = None, *, by: str | None = None, reason: str = ""
+    ) -> None:
+        """Answer what a person is asked, here or in an execution below.
+
+        Args:
+            answer: to a question what its schema asks for (`{"answer": "..."}` if nothing else was said), to a pick
+                `{"agent": name}`, to a guardrail `{"content": ...}`, which takes the place of what it did not pass.
+            approval_id: which, when several wait.
+            by: who answers, for the record; the holder of the key by default.
+            reason: for the record.
+
+        Raises:
+            ExecutionError: E0421 the answer does not fit the question; the others of `approve`.
+        """
+        self._session.call(self.respond_async(answer, approval_id, by=by, reason=reason))
 
     def pause(self, reason: str = "") -> None:
         """Begin no new step; what is in flight may end."""
@@ -239,7 +264,7 @@ class AgentHandle(AsyncHandle, Histories):
 
 
 def _still_running(answer: ExecutionAnswer, timeout_s: float | None) -> ClientError:
-    waits = "; ".join(f"{w.kind} {w.tool or w.step}" for w in answer.waits)
+    waits = "; ".join(_told(w) for w in answer.waits)
     return ClientError(
         "E0705",
         f"The execution did not end within {timeout_s:g} s; it goes on in the server",
@@ -250,25 +275,24 @@ def _still_running(answer: ExecutionAnswer, timeout_s: float | None) -> ClientEr
     )
 
 
+def _told(wait: WaitInfo) -> str:
+    if wait.kind == "child":
+        return f"agent {wait.agent} ({wait.child_id}, {wait.child_status or 'not begun'})"
+    return f"{wait.kind} {wait.tool or wait.step}"
+
+
+def _lacks_worker(answer: ExecutionAnswer) -> bool:
+    """Whether nobody serves a tool of it, or of an execution below it."""
+    return Status.WAITING_WORKER in (answer.status, *(w.child_status for w in answer.waits))
+
+
 def _nobody_serves(answer: ExecutionAnswer) -> ExecutionError:
     tools = sorted(
-        {f"{answer.agent}.{w.tool}" for w in answer.waits if w.kind in {"tool", "worker"} and w.tool}
+        {f"{w.agent or answer.agent}.{w.tool}" for w in answer.waits if w.kind == "worker" and w.tool}
     )
     return ExecutionError(
         "E0312",
         f"No worker serves {', '.join(tools) or 'a tool of this execution'}",
         where=f"execution {answer.execution_id}",
         fix="Run serve(agent) where its functions are; the execution waits for it.",
-    )
-
-
-def _several(execution_id: str, pending: list[ApprovalAnswer]) -> ExecutionError:
-    listed = "; ".join(f"{a.approval_id}: {a.tool}({a.arguments})" for a in pending)
-    return ExecutionError(
-        "E0416",
-        f"{len(pending)} approvals wait: say which is meant",
-        where=f"execution {execution_id}",
-        why=listed,
-        fix="Give its id: approve(approval_id=...).",
-        approvals=[a.approval_id for a in pending],
     )

@@ -10,8 +10,13 @@ from perdure.agents.output import parse_output
 from perdure.agents.results import AgentEvent, AgentResult, EventType, FinishReason, Status
 from perdure.client.mapping import EventMapper, event_of, usage_of
 from perdure.core.errors import ExecutionError, from_wire
+from perdure.core.events import AnyEvent, ChildCompleted, ExecutionCompleted
+from perdure.core.history import entry_of
 from perdure.core.transcript import Transcript
 from perdure.wire.types import EventRecord, ExecutionAnswer
+
+# A router's or a planner's word says who goes on, and is no part of what was said.
+_VOICES = frozenset({"member", "tool", "handoff", "fallback"})
 
 
 def result_of(answer: ExecutionAnswer, records: Sequence[EventRecord], agent: Agent | None) -> AgentResult:
@@ -20,13 +25,13 @@ def result_of(answer: ExecutionAnswer, records: Sequence[EventRecord], agent: Ag
     Raises:
         ExecutionError: E0410 the answer fits the schema of the agent's output type, but not the type itself.
     """
-    mapper, transcript = EventMapper(), Transcript()
+    mapper, conversation = EventMapper(), _Conversation()
     events: list[AgentEvent] = []
     for record in records:
         recorded = event_of(record)
         events += mapper.tell(record, recorded)
         if recorded is not None:
-            transcript.fold(recorded, record.at_ms)
+            conversation.take(recorded, record.at_ms)
     return AgentResult(
         output=_output(answer, agent),
         execution_id=answer.execution_id,
@@ -34,16 +39,48 @@ def result_of(answer: ExecutionAnswer, records: Sequence[EventRecord], agent: Ag
         finish_reason=_reason(answer.finish_reason),
         error=None if answer.error is None else from_wire(answer.error),
         usage=usage_of(answer.usage),
-        messages=messages_of(transcript),
+        messages=conversation.messages(),
         tool_calls=tool_calls_of(events),
         events=events,
         metadata={} if agent is None else agent.metadata,
+        reason=answer.reason,
+        sub_results=conversation.outputs,
     )
 
 
-def messages_of(transcript: Transcript) -> list[dict[str, Any]]:
-    """The conversation as the model was shown it."""
-    return msgspec.json.decode(msgspec.json.encode(transcript.messages), type=list[dict[str, Any]])
+class _Conversation:
+    """What was said in an execution: by its own model, and by the agents below it.
+
+    Attributes:
+        outputs: the last output of each agent below it, by name.
+    """
+
+    def __init__(self) -> None:
+        self.outputs: dict[str, Any] = {}
+        self._transcript = Transcript()
+        self._said: list[tuple[int, dict[str, Any]]] = []  # what others said, each after so many messages
+
+    def take(self, event: AnyEvent, at_ms: int) -> None:
+        """The next event."""
+        asked = None
+        if isinstance(event, ChildCompleted):
+            asked = self._transcript.children.get(event.step)
+            if asked is not None and asked.role in _VOICES:
+                self.outputs[asked.agent] = event.output
+        if not isinstance(event, ExecutionCompleted):  # who said the output has its own message
+            self._transcript.fold(event, at_ms)
+        # A child that was called like a tool has its words in the call's result.
+        if isinstance(event, ChildCompleted) and asked is not None and asked.role in _VOICES - {"tool"}:
+            said = entry_of(asked.agent, event.output, event.handover).message
+            told = {"role": said.role, "agent": asked.agent, "parts": msgspec.to_builtins(said.parts)}
+            self._said.append((len(self._transcript.messages), told))
+
+    def messages(self) -> list[dict[str, Any]]:
+        """The conversation as the model was shown it, with what others said where they said it."""
+        own = msgspec.json.decode(msgspec.json.encode(self._transcript.messages), type=list[dict[str, Any]])
+        for place, said in reversed(self._said):
+            own.insert(place, said)
+        return own
 
 
 def tool_calls_of(events: Sequence[AgentEvent]) -> list[dict[str, Any]]:
@@ -53,7 +90,7 @@ def tool_calls_of(events: Sequence[AgentEvent]) -> list[dict[str, Any]]:
     """
     calls: dict[str, dict[str, Any]] = {}
     for event in events:
-        if event.step is None or event.tool_name is None:
+        if event.step is None or event.tool_name is None or _is_no_call(event):
             continue
         call = calls.setdefault(
             event.step, {"name": event.tool_name, "args": event.args, "call_id": event.call_id}
@@ -68,6 +105,11 @@ def tool_calls_of(events: Sequence[AgentEvent]) -> list[dict[str, Any]]:
         elif event.type == EventType.APPROVAL and not event.approved:
             call |= {"rejected": True, "reason": event.content}
     return list(calls.values())
+
+
+def _is_no_call(event: AgentEvent) -> bool:
+    """It is about a function that decides, or asks a person about something else than a call."""
+    return str(event.tool_name).startswith("@") or event.asks in {"pick", "guardrail", "budget"}
 
 
 def _output(answer: ExecutionAnswer, agent: Agent | None) -> Any:

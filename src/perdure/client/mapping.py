@@ -1,7 +1,8 @@
 """From the wire's records to what users hold: events, status, result. Pure.
 
 One event of the journal may mean several `AgentEvent`s (an answer with its reasoning), or none (a model call
-begins). `EventMapper` remembers what a step is about, because only its first event says which tool it calls.
+begins). `EventMapper` remembers what a step is about, because only its first event says which tool it calls, and
+which agent an execution is of.
 """
 
 from collections.abc import Callable
@@ -36,22 +37,27 @@ def error_of_info(info: ev.ErrorInfo) -> PerdureError:
 
 
 class EventMapper:
-    """Turns the records of one execution, in order, into `AgentEvent`s."""
+    """Turns the records of executions, those of each in order, into `AgentEvent`s."""
 
     def __init__(self) -> None:
-        self._calls: dict[str, Fields] = {}  # step -> what its call is: tool_name, args, call_id
+        self._seen: dict[str, _Seen] = {}
 
     def take(self, record: StreamRecord) -> list[AgentEvent]:
         """The events that *record* means."""
         if isinstance(record, DeltaRecord):
-            return [_piece(record)]
+            seen = self._of(record.execution_id)
+            return [] if record.step in seen.asides else [_piece(record, seen.agent)]
         return self.tell(record, event_of(record))
 
     def tell(self, record: EventRecord, event: ev.AnyEvent | None) -> list[AgentEvent]:
         """The same for a record whose event has been read."""
         kind = str(record.event.get("kind", ""))
+        seen = self._of(record.execution_id)
+        if isinstance(event, ev.ExecutionStarted):
+            seen.agent = event.agent
         placed: Fields = {
             "execution_id": record.execution_id,
+            "agent": seen.agent,
             "seq": record.seq,
             "at_ms": record.at_ms,
             "kind": kind,
@@ -60,23 +66,111 @@ class EventMapper:
             return [AgentEvent(kind, **placed)]
         step = getattr(event, "step", None)
         attempt = getattr(event, "attempt", None) or getattr(event, "epoch", None)
-        placed |= {"step": step, "attempt": attempt}
-        if isinstance(event, ev.ToolRequested | ev.ToolRefused | ev.ApprovalRequested):
-            self._calls[event.step] = {
-                "tool_name": event.tool,
-                "args": getattr(event, "arguments", None),
-                "call_id": event.call_id,
-            }
-        if step in self._calls:
-            placed |= self._calls[step]
-        write = _EVENTS.get(type(event))
-        return [] if write is None else [AgentEvent(**(placed | fields)) for fields in write(event)]
+        seen.learn(event)
+        placed |= {"step": step, "attempt": attempt} | seen.calls.get(step or "", {})
+        return [AgentEvent(**(placed | fields)) for fields in seen.told(event)]
+
+    def _of(self, execution_id: str) -> "_Seen":
+        return self._seen.setdefault(execution_id, _Seen())
 
 
-def _piece(delta: DeltaRecord) -> AgentEvent:
-    kind = EventType.TOKEN if delta.part == "text" else EventType.THINKING
+class _Seen:
+    """What earlier events of one execution say about later ones.
+
+    Attributes:
+        calls: what a step's call is about, by step: tool_name, args, call_id.
+        asides: steps in which a model judges, condenses or writes arguments: its words are nobody's message.
+    """
+
+    def __init__(self) -> None:
+        self.agent = ""
+        self.calls: dict[str, Fields] = {}
+        self.asides: set[str] = set()
+        self._functions: set[str] = set()
+        self._children: dict[str, ev.ChildRequested] = {}
+        self._chosen: ev.AgentChosen | None = None
+        self._arguments: dict[str, Any] = {}  # of the calls that the model asked for last, by call_id
+
+    def learn(self, event: ev.AnyEvent) -> None:
+        """Take in what later events refer to."""
+        if isinstance(event, ev.ToolRequested | ev.ToolRefused | ev.MessageAwaited):
+            arguments = getattr(event, "arguments", None)
+            self._call(event.step, event.tool, arguments, event.call_id)
+        elif isinstance(event, ev.ApprovalRequested):
+            self._call(event.step, event.tool, event.arguments, event.call_id)
+            self.calls[event.step] |= {"asks": event.asks, "answer_schema": event.answer_schema}
+        elif isinstance(event, ev.FunctionRequested):
+            self._functions.add(event.step)
+            self.calls[event.step] = {"tool_name": event.function}
+        elif isinstance(event, ev.ModelCompleted):
+            self._arguments = {call.call_id: call.arguments for call in event.message.tool_calls}
+        elif isinstance(event, ev.JudgeRequested):
+            self.asides.add(event.step)
+            self.calls[event.step] = {"guardrail_name": event.guard}
+        elif isinstance(event, ev.CondenseRequested | ev.ArgumentsRequested):
+            self.asides.add(event.step)
+        elif isinstance(event, ev.AgentChosen):
+            self._chosen = event
+        elif isinstance(event, ev.ChildRequested):
+            self._children[event.step] = event
+            self.calls[event.step] = {"child_id": event.child_id, "target": event.agent}
+            if event.role == "tool":
+                self._call(event.step, event.tool, self._arguments.get(event.call_id or ""), event.call_id)
+
+    def _call(self, step: str, tool: str, arguments: Any, call_id: str | None) -> None:
+        known = self.calls.setdefault(step, {})
+        known |= {"tool_name": tool, "args": arguments, "call_id": call_id}
+
+    def told(self, event: ev.AnyEvent) -> list[Fields]:
+        """The fields of each `AgentEvent` that the event means."""
+        step = getattr(event, "step", "")
+        if isinstance(event, ev.ChildRequested | ev.ChildCompleted | ev.ChildFailed):
+            return self._of_child(event, self._children.get(step))
+        if step in self._functions and isinstance(event, ev.ToolCompleted):
+            return []  # what was decided by it is another event of the same commit
+        if step in self.asides and isinstance(event, ev.ModelCompleted):
+            return []
+        found = _EVENTS[type(event)](event) if type(event) in _EVENTS else []
+        if step in self._functions:
+            failed = [f | {"type": EventType.ERROR} for f in found if f["type"] == EventType.TOOL_RESULT]
+            return failed or found
+        if isinstance(event, ev.ApprovalDecided) and event.decision == "approved" and self._is_question(step):
+            found.append({"type": EventType.TOOL_RESULT, "result": event.answer})
+        return found
+
+    def _is_question(self, step: str) -> bool:
+        return self.calls.get(step, {}).get("asks") == "question"
+
+    def _of_child(
+        self, event: ev.ChildRequested | ev.ChildCompleted | ev.ChildFailed, asked: ev.ChildRequested | None
+    ) -> list[Fields]:
+        """A child that is called like a tool is told of like a tool; another one tells its story itself."""
+        is_tool = asked is not None and asked.role == "tool"
+        if isinstance(event, ev.ChildRequested):
+            if is_tool:
+                return [{"type": EventType.TOOL_CALL}]
+            chosen, self._chosen = self._chosen, None
+            if event.role in ("router", "planner"):  # it decides who goes on, and does not go on itself
+                return []
+            if chosen is None or chosen.agent != event.agent:
+                return [{"type": EventType.HANDOFF}]
+            return [{"type": EventType.HANDOFF, "by": chosen.by, "content": chosen.reason}]
+        if isinstance(event, ev.ChildCompleted):
+            return [{"type": EventType.TOOL_RESULT, "result": event.output}] if is_tool else []
+        error = error_of_info(event.error)
+        kind = EventType.TOOL_RESULT if is_tool else EventType.ERROR
+        return [{"type": kind, "content": error.what, "error": error}]
+
+
+def _piece(delta: DeltaRecord, agent: str) -> AgentEvent:
     return AgentEvent(
-        kind, delta.execution_id, content=delta.text, step=delta.step, attempt=delta.attempt, kind="delta"
+        EventType.TOKEN if delta.part == "text" else EventType.THINKING,
+        delta.execution_id,
+        content=delta.text,
+        step=delta.step,
+        attempt=delta.attempt,
+        kind="delta",
+        agent=agent,
     )
 
 
@@ -116,6 +210,7 @@ def _decided(event: ev.ApprovalDecided) -> list[Fields]:
         "approved": event.decision == "approved",
         "by": event.by,
         "content": event.reason,
+        "answer": event.answer,
     }
     return [fields | {"args": event.arguments} if event.arguments is not None else fields]
 
@@ -138,12 +233,60 @@ def _quarantined(event: ev.ExecutionQuarantined) -> list[Fields]:
     return [{"type": EventType.STATE, "content": error.what, "error": error}]
 
 
+def _judged(event: ev.GuardDecided) -> list[Fields]:
+    kind = EventType.GUARDRAIL_PASS if event.passed else EventType.GUARDRAIL_FAIL
+    told = {"type": kind, "guardrail_name": event.guard, "content": event.message, "step": event.subject}
+    return [told]
+
+
+def _sent_back(event: ev.AnswerRefused) -> list[Fields]:
+    """Without feedback it is a call, whose own result says why."""
+    if not event.feedback:
+        return []
+    return [{"type": EventType.RETRY, "content": event.feedback, "by": event.by}]
+
+
+def _chosen(event: ev.AgentChosen) -> list[Fields]:
+    """Who goes on is told with the child that begins; the team's own model is nobody's child."""
+    if event.by != "synthesis":
+        return []
+    return [
+        {"type": EventType.HANDOFF, "target": event.agent, "by": event.by, "content": event.reason},
+    ]
+
+
+def _gated(event: ev.GateDecided) -> list[Fields]:
+    words = f"the gate of {event.agent} is {'open' if event.open else 'closed'}"
+    return [{"type": EventType.STATE, "content": f"{words}: {event.reason}" if event.reason else words}]
+
+
+# Of these no `AgentEvent` is made: they begin what another event ends, or are details of what others tell.
+LEFT_OUT: frozenset[type[ev.Event]] = frozenset(
+    {
+        ev.ModelRequested,
+        ev.ToolStarted,
+        ev.TimerFired,
+        ev.FunctionRequested,
+        ev.JudgeRequested,
+        ev.CondenseRequested,
+        ev.ArgumentsRequested,
+        ev.MessagesTaken,
+        ev.SessionJoined,
+        ev.HandoffDecided,
+        ev.HookEnded,
+        ev.Replaced,
+        ev.AnswerProposed,
+    }
+)
+# What `_Seen` tells by itself, because it depends on what kind of child it is.
+OF_CHILDREN: frozenset[type[ev.Event]] = frozenset({ev.ChildRequested, ev.ChildCompleted, ev.ChildFailed})
+
 _EVENTS: dict[type[ev.Event], Callable[[Any], list[Fields]]] = {
     ev.ExecutionStarted: lambda _: [{"type": EventType.STATE, "content": "started"}],
     ev.ExecutionPaused: lambda e: [{"type": EventType.STATE, "content": e.reason or "paused", "by": e.by}],
     ev.ExecutionResumed: lambda e: [{"type": EventType.STATE, "content": "resumed", "by": e.by}],
     ev.ExecutionQuarantined: _quarantined,
-    ev.ExecutionCompleted: lambda e: [{"type": EventType.DONE, "output": e.output}],
+    ev.ExecutionCompleted: lambda e: [{"type": EventType.DONE, "output": e.output, "content": e.reason}],
     ev.ExecutionFailed: _failed,
     ev.ExecutionCancelled: _cancelled,
     ev.ModelCompleted: _answered,
@@ -157,12 +300,40 @@ _EVENTS: dict[type[ev.Event], Callable[[Any], list[Fields]]] = {
     ev.ToolLost: _tool_lost,
     ev.ApprovalRequested: lambda e: [{"type": EventType.WAITING, "approval_id": e.approval_id}],
     ev.ApprovalDecided: _decided,
+    ev.GuardDecided: _judged,
+    ev.AnswerRefused: _sent_back,
+    ev.AgentChosen: _chosen,
+    ev.GateDecided: _gated,
+    ev.BudgetReached: lambda e: [{"type": EventType.STATE, "content": e.why}],
+    ev.BudgetGranted: lambda e: [
+        {"type": EventType.STATE, "content": f"more of {e.limit} is allowed", "by": e.by}
+    ],
+    ev.MessageReceived: lambda e: [{"type": EventType.STATE, "content": e.message.text, "by": e.by}],
+    ev.MessageAwaited: lambda _: [{"type": EventType.WAITING}],
+    ev.ModelInterrupted: lambda _: [{"type": EventType.RETRY, "content": "the model call was given up"}],
+    ev.StopRequested: lambda e: [
+        {"type": EventType.STATE, "content": e.reason or "asked to stop", "by": e.by}
+    ],
+    ev.SessionAwaited: lambda e: [
+        {"type": EventType.STATE, "content": f"waits for the execution before it, {e.execution_id}"}
+    ],
+    ev.PlanAccepted: lambda e: [{"type": EventType.STATE, "content": f"the plan of the {e.by} is accepted"}],
+    ev.PlanRejected: lambda e: [{"type": EventType.RETRY, "content": "\n".join(e.errors)}],
+    ev.PlanFailed: lambda e: [
+        {"type": EventType.STATE, "content": "\n".join(("the plan goes no further", *e.errors))}
+    ],
+    ev.StopDecided: lambda e: [{"type": EventType.STATE, "content": "the stop condition is met"}] * e.stop,
 }
 
 
 def usage_of(usage: Usage) -> TokenUsage:
     """Tokens in the words that users know."""
     return TokenUsage(usage.input_tokens, usage.output_tokens, usage.total_tokens, usage.reasoning_tokens)
+
+
+def is_told(kind: type[ev.Event]) -> bool:
+    """Whether an event of this kind may be told to a user as an `AgentEvent`."""
+    return kind in _EVENTS or kind in OF_CHILDREN
 
 
 def status_of(answer: ExecutionAnswer) -> AgentStatus:

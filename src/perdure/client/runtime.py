@@ -83,9 +83,11 @@ class AsyncRuntime(AsyncComparisons):
         if on_event is not None:
             try:
                 async with asyncio.timeout(timeout) as limit:
-                    async for event in await handle.stream_async():
+                    stream = await handle.stream_async()
+                    async for event in stream:
                         if inspect.isawaitable(told := on_event(event)):
                             await told
+                    return stream.result
             except TimeoutError:
                 if not limit.expired():  # the callback's own
                     raise
@@ -123,10 +125,12 @@ class AsyncRuntime(AsyncComparisons):
             _serve(connection, own)
         return AgentHandle(started.execution_id, self, agent=own)
 
-    async def stream_async(self, agent: Agent | str, prompt: str = "", **options: Any) -> AgentStream:
+    async def stream_async(
+        self, agent: Agent | str, prompt: str = "", *, tree: bool = True, **options: Any
+    ) -> AgentStream:
         """See `stream`."""
         handle = await self.start_async(agent, prompt, **options)
-        return await handle.stream_async()
+        return await handle.stream_async(tree=tree)
 
     async def resume_async(self, execution_id: str, agent: Agent | None = None) -> AgentHandle:
         """See `resume`."""
@@ -303,9 +307,11 @@ class AgentRuntime(AsyncRuntime, Comparisons):
             )
         )
 
-    def stream(self, agent: Agent | str, prompt: str = "", **options: Any) -> AgentStream:
-        """Start an agent, options as of `start`; give its events as they happen."""
-        return self.session.call(self.stream_async(agent, prompt, **options))
+    def stream(
+        self, agent: Agent | str, prompt: str = "", *, tree: bool = True, **options: Any
+    ) -> AgentStream:
+        """Start an agent, options as of `start`; give its events as they happen, with *tree* those below it too."""
+        return self.session.call(self.stream_async(agent, prompt, tree=tree, **options))
 
     def resume(self, execution_id: str, agent: Agent | None = None) -> AgentHandle:
         """Take up an execution of another process: serve its tools here, and go on if it was paused.

@@ -1,25 +1,31 @@
 """What `stream()` gives: the events of an execution while it runs, for `for` and for `async for`."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 
 from perdure.agents.results import AgentEvent, AgentResult
 from perdure.client.mapping import EventMapper
 from perdure.client.session import Session
+from perdure.client.tree import follow
 from perdure.core.errors import ClientError
+from perdure.wire.types import EventRecord
+
+Places = int | Mapping[str, int]
 
 
 class AgentStream:
-    """The events of one execution, live; the loop ends when the execution has ended.
+    """The events of an execution and of those below it, live; the loop ends when the execution has ended.
 
     The stream connects again by itself over lost connections and over restarts of the server, without a gap
     and without giving an event twice. When the server died in mid-answer, a `retry` event follows and the
     `token`s of the new attempt begin anew. Leaving the loop early leaves the execution running; a new loop
-    goes on after the last event that was given.
+    goes on after the last event that was given. A child's events come before the end of its parent.
 
     Attributes:
         execution_id: of which execution.
         events: those given so far, tokens included.
+        places: how far each execution's events were given, by its id; `stream(after=places)` goes on from there.
     """
 
     def __init__(
@@ -28,13 +34,15 @@ class AgentStream:
         session: Session,
         join: Callable[[], Awaitable[AgentResult]],
         *,
-        after: int = 0,
+        after: Places = 0,
+        tree: bool = True,
     ) -> None:
         self.execution_id = execution_id
         self.events: list[AgentEvent] = []
         self._session = session
         self._join = join
-        self._after = after
+        self._tree = tree
+        self.places = {execution_id: after} if isinstance(after, int) else dict(after)
         self._mapper = EventMapper()
         self._result: AgentResult | None = None
 
@@ -42,14 +50,22 @@ class AgentStream:
         if self._result is not None:
             return
         connection = await self._session.connection()
-        async with aclosing(connection.api.stream(self.execution_id, self._after)) as records:
+        records = follow(
+            connection.api, self.execution_id, self.places, tree=self._tree, learn=self._mapper.take
+        )
+        async with aclosing(records):
             async for record in records:
                 found = self._mapper.take(record)
-                self._after = getattr(record, "seq", self._after)
+                if isinstance(record, EventRecord):
+                    self.places[record.execution_id] = record.seq
                 self.events += found
                 for event in found:
                     yield event
-        self._result = await self._join()
+        result = await self._join()
+        if self._tree:  # what was not given here is told of by `join` for this execution alone
+            told = [event for event in self.events if event.seq]
+            result = dataclasses.replace(result, events=told)
+        self._result = result
 
     def __iter__(self) -> Iterator[AgentEvent]:
         events = aiter(self)

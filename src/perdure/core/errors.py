@@ -79,6 +79,8 @@ CODES: dict[str, tuple[str, int, str]] = {
     "E0421": ("answer_invalid", 400, "The answer does not fit the question"),
     "E0422": ("guardrail", 500, "A guardrail stopped the execution"),
     "E0424": ("budget", 402, "The budget is used up"),
+    "E0425": ("no_plan", 500, "There is no plan that can be carried out"),
+    "E0426": ("plan_failed", 500, "The plan failed"),
     "E0431": ("not_recorded", 409, "The replay's recording does not have this call"),
     "E0432": ("no_such_point", 400, "The execution cannot be taken up at this point"),
     "E0433": ("nothing_to_retry", 409, "The execution has not failed"),
@@ -116,6 +118,7 @@ CODES: dict[str, tuple[str, int, str]] = {
     "E0706": ("agent_not_importable", 400, "The agent cannot be imported from this reference"),
     "E0707": ("runtime_configured", 400, "The runtime exists already"),
     "E0708": ("local_model", 502, "The local model cannot be used"),
+    "E0715": ("bad_recording", 400, "The file is not a recording that can be replayed"),
     # E08xx semantic memory
     "E0801": ("memory_extra", 400, "The library of a memory store or an embedder is not installed"),
     "E0802": ("memory_invalid", 400, "A memory entry, a query or a filter is not valid"),

@@ -30,6 +30,7 @@ from perdure.core.talk_events import (
 from perdure.core.team_events import (
     AgentChosen,
     AnswerProposed,
+    ArgumentsRequested,
     BudgetGranted,
     BudgetReached,
     ChildCompleted,
@@ -42,6 +43,9 @@ from perdure.core.team_events import (
     HandoffDecided,
     HookEnded,
     JudgeRequested,
+    PlanAccepted,
+    PlanFailed,
+    PlanRejected,
     Replaced,
     StopDecided,
 )
@@ -56,6 +60,7 @@ __all__ = [
     "ApprovalDecided",
     "ApprovalKind",
     "ApprovalRequested",
+    "ArgumentsRequested",
     "BudgetGranted",
     "BudgetReached",
     "ChildCompleted",
@@ -92,6 +97,9 @@ __all__ = [
     "Origin",
     "OutputRejected",
     "ParentRef",
+    "PlanAccepted",
+    "PlanFailed",
+    "PlanRejected",
     "Recorded",
     "Replaced",
     "SessionAwaited",
@@ -233,13 +241,14 @@ class ModelLost(Event, frozen=True, omit_defaults=True, tag="model_lost"):
     """The server stopped in mid-call: what the attempt streamed is void.
 
     It is asked again at `retry_at_ms`, at once when that is None; an end of the execution in the same commit says that
-    it was lost too often.
+    it was lost too often. `used` is the most that the attempt can have used, where a budget counts it.
     """
 
     step: str
     attempt: int
     reason: str
     retry_at_ms: int | None = None
+    used: Usage = Usage()
 
 
 class OutputRejected(Event, frozen=True, omit_defaults=True, tag="output_rejected"):
@@ -414,6 +423,10 @@ AnyEvent = (
     | Replaced
     | AnswerProposed
     | JudgeRequested
+    | PlanAccepted
+    | PlanRejected
+    | PlanFailed
+    | ArgumentsRequested
     | BudgetReached
     | BudgetGranted
     | CondenseRequested

@@ -4,8 +4,8 @@ StartChild   performed after the parent's record of it is durable (E1). The id s
 child that was begun before a crash is found again and not begun twice (E4).
 the end      of a child is given to its parent as an input. What a crash takes away between the two records is made
 good at the next start: whoever waits for a child looks whether it has ended.
-StopChild    cancels the child (E9). A crash between the parent's end and the child's leaves a running child of an
-ended parent; the next start finds and cancels it (`take_up_orphans`).
+StopChild    cancels the child (E9). A crash between the parent's end and the child's leaves a running child of
+a parent that waits for it no more; the next start finds and cancels it (`take_up_orphans`).
 """
 
 import asyncio
@@ -38,6 +38,7 @@ from perdure.log import get_logger
 _log = get_logger("perdure.engine")
 _TITLE_LENGTH = 120
 _RETRY_S = 0.5
+_BY = "perdure"  # who pauses, resumes and ends a child, in its journal
 
 
 class Children:
@@ -81,11 +82,11 @@ class Children:
 
     def tell(self, _resident: Resident, effect: TellChild) -> None:
         """Pass on a pause, a resume or the wish to stop."""
-        item: inp.Input = inp.StopSoon("perdure", "its parent is to stop")
+        item: inp.Input = inp.StopSoon(_BY, "its parent is to stop")
         if effect.what == "pause":
-            item = inp.Pause("perdure", "its parent is paused")
+            item = inp.Pause(_BY, "its parent is paused")
         elif effect.what == "resume":
-            item = inp.Resume("perdure")
+            item = inp.Resume(_BY)
         self._pass_on(effect.child_id, [item])
 
     def say(self, resident: Resident, effect: SayToChild) -> None:
@@ -221,7 +222,7 @@ class Children:
             await asyncio.wait([starting])
         while True:
             try:
-                await self._residency.settle(child_id, inp.Cancel("perdure", reason))
+                await self._residency.settle(child_id, inp.Cancel(_BY, reason))
             except JournalError as error:
                 if error.code not in STORAGE_DOWN:
                     _log.error("child_not_cancelled", execution=child_id, code=error.code, error=error.what)
@@ -239,23 +240,43 @@ class Children:
         self._spawn(self._look(parent_id, step, child_id))
 
     async def _look(self, parent_id: str, step: str, child_id: str) -> None:
-        row = await self._journal.load(child_id)
-        if row is None:  # it was never begun: the parent's state asks for it again
-            self._residency.deliver(parent_id, inp.Recover("the server was restarted"))
-        else:
-            await self._take_up(row, parent_id, step)
+        while True:
+            try:
+                row = await self._journal.load(child_id)
+                if row is not None:
+                    await self._take_up(row, parent_id, step)
+                    return
+                # It was never begun. Its parent may be in memory already, for another reason: it is asked for here.
+                parent = await self._residency.get(parent_id)
+            except JournalError as error:
+                if error.code not in STORAGE_DOWN:
+                    raise
+                await asyncio.sleep(_RETRY_S)
+            else:
+                if parent.state.phase == "active":
+                    self.start(parent, StartChild(step, child_id))
+                return
 
     async def _take_up(self, row: StoredExecution, parent_id: str, step: str) -> None:
         if row.status not in TERMINAL_STATUSES:
-            return  # it goes on by itself, and its end will be heard of
+            # It goes on by itself, and its end will be heard of; what it was not told is told again.
+            if row.status == "paused" and await self._paused_with_parent(row.execution_id):
+                self._pass_on(row.execution_id, [inp.Resume(_BY)])
+            return
         last = (await self._journal.events(row.execution_id, row.last_seq - 1, 1))[-1].event
         item = _ended(step, row.execution_id, decode_state(row.state).usage, last)
         self._residency.deliver(parent_id, item)
 
+    async def _paused_with_parent(self, child_id: str) -> bool:
+        """Whether it was its parent's pause that paused it, and no person's."""
+        events = [record.event for record in await self._journal.events(child_id)]
+        paused = next((e for e in reversed(events) if isinstance(e, ev.ExecutionPaused)), None)
+        return paused is not None and paused.by == _BY
+
     async def take_up_orphans(self) -> None:
-        """Cancel what still runs although its parent has ended (E9)."""
+        """Cancel what still runs although its parent has ended, or waits for it no more (E9)."""
         for child_id in await self._journal.orphans():
-            self._spawn(self._cancel(child_id, "its parent has ended"))
+            self._spawn(self._cancel(child_id, "its parent waits for it no more"))
 
     # ---------------------------------------------------------------------------------------------------
 
@@ -263,6 +284,7 @@ class Children:
         task = asyncio.get_running_loop().create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # one that is cancelled before it begins never runs it
         return task
 
     async def _guarded(self, work: Coroutine[None, None, None]) -> None:

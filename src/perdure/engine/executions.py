@@ -1,6 +1,7 @@
 """The verbs on executions. Implements the port `Executions`; every answer is given after the commit (E2)."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -9,7 +10,7 @@ from perdure.clock import Clock
 from perdure.core import ids
 from perdure.core import inputs as inp
 from perdure.core.errors import ExecutionError, PerdureError
-from perdure.core.events import TERMINAL, HistoryRef, MessageMode, Recorded
+from perdure.core.events import TERMINAL, HistoryRef, MessageMode, MessageReceived, Recorded
 from perdure.core.machines.draft import Applied
 from perdure.core.machines.turn_state import TurnState, decode_state
 from perdure.core.messages import Message
@@ -24,6 +25,7 @@ from perdure.engine.ports import (
     ExecutionView,
     Journal,
     NewExecution,
+    PendingWait,
     Started,
     StartRequest,
     Status,
@@ -40,6 +42,7 @@ from perdure.engine.views import view, with_outcome
 
 _TITLE_LENGTH = 120
 _NO_WORKER: Status = "waiting:worker"
+_MOST_BELOW = 200  # executions below one whose waits are looked at; a team with more is told of in part
 
 
 class ExecutionVerbs(ApprovalVerbs):
@@ -128,6 +131,28 @@ class ExecutionVerbs(ApprovalVerbs):
 
     async def get(self, execution_id: str) -> ExecutionView:
         """See `ports.Executions.get`."""
+        seen = await self._one(execution_id)
+        if seen is None:
+            raise not_found(execution_id)
+        return await self._with_waits_below(seen)
+
+    async def _with_waits_below(self, top: ExecutionView) -> ExecutionView:
+        """The view with what its children wait for, and theirs; each child's status beside its own wait."""
+        found: list[PendingWait] = []
+        ahead = deque(top.waits)
+        looked = 0
+        while ahead:
+            wait = ahead.popleft()
+            if wait.child_id is not None and looked < _MOST_BELOW:
+                looked += 1
+                child = await self._one(wait.child_id)  # None: asked for, and not begun yet
+                if child is not None:
+                    wait = msgspec.structs.replace(wait, child_status=child.status)
+                    ahead.extendleft(reversed(child.waits))
+            found.append(wait)
+        return msgspec.structs.replace(top, waits=tuple(found))
+
+    async def _one(self, execution_id: str) -> ExecutionView | None:
         resident = self._residency.residents.get(execution_id)
         if resident is not None and resident.seq and not resident.state.over:
             return view(
@@ -135,7 +160,7 @@ class ExecutionVerbs(ApprovalVerbs):
             )
         row = await self._journal.load(execution_id)
         if row is None:
-            raise not_found(execution_id)
+            return None
         if row.status in TERMINAL_STATUSES:
             last = await self._journal.events(execution_id, row.last_seq - 1, 1)
             return with_outcome(view(row, decode_state(row.state), {}), last[-1].event)
@@ -242,7 +267,16 @@ class ExecutionVerbs(ApprovalVerbs):
         self, execution_id: str, message_id: str, message: Message, by: str, mode: MessageMode
     ) -> ExecutionView:
         """See `ports.Executions.say`."""
-        return await self._do(execution_id, inp.Say(message_id, message, by, mode))
+        try:
+            return await self._do(execution_id, inp.Say(message_id, message, by, mode))
+        except ExecutionError as error:
+            if error.code != "E0402" or not await self._was_said(execution_id, message_id):
+                raise
+            return await self.get(execution_id)  # said again by a caller who lost the first answer
+
+    async def _was_said(self, execution_id: str, message_id: str) -> bool:
+        records = await self._journal.events(execution_id)
+        return any(isinstance(r.event, MessageReceived) and r.event.id == message_id for r in records)
 
     async def stop(self, execution_id: str, by: str, reason: str) -> ExecutionView:
         """See `ports.Executions.stop`."""

@@ -182,7 +182,7 @@ class Journal(Protocol):
         """
 
     async def orphans(self) -> list[str]:
-        """Ids of the executions that have not ended although their parent has, oldest first."""
+        """Ids of the executions that have not ended although their parent has, or waits for them no more; oldest first."""
 
     async def due(self, now_ms: int, limit: int) -> list[str]:
         """Ids whose `next_due_ms` is at or before *now_ms*, the longest overdue first."""
@@ -294,7 +294,8 @@ class Started(msgspec.Struct, frozen=True):
 class PendingWait(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an execution waits for: `kind` is approval, timer, worker, model, tool or child.
 
-    `agent` and `child_id` say which child.
+    `execution_id` and `agent` say who waits: the execution itself, or one below it. Of a child they say whose it is and
+    which: `child_id`, with `child_status`. `asks` and `answer_schema` are those of an approval that is a question.
     """
 
     kind: str
@@ -308,6 +309,10 @@ class PendingWait(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt: int = 0
     agent: str | None = None
     child_id: str | None = None
+    execution_id: str = ""
+    child_status: str | None = None
+    asks: ApprovalKind | None = None
+    answer_schema: dict[str, Any] | None = None
 
 
 class ExecutionView(msgspec.Struct, frozen=True):

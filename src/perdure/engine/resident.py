@@ -119,10 +119,13 @@ class Resident:
         return not self.committing and not self.mailbox
 
 
+# What is waited for, by the status of a step; the first of those that there are is the execution's. A child comes first,
+# because work is going on below: it is what a restart must look after.
 _WAITS: dict[str, Status] = {
     "child": "waiting:child",
-    "message": "waiting:message",
     "session": "waiting:session",
+    "approval": "waiting:approval",
+    "message": "waiting:message",
 }
 
 
@@ -130,16 +133,10 @@ def status_of(state: TurnState) -> Status:
     """The execution's status in one word, from its state alone."""
     if state.phase != "active":
         return "running" if state.phase == "new" else state.phase
-    waiting: Status = "running"
-    for step in state.steps.values():
-        if step.status in ("asking", "leased") or (step.status == "ready" and step.due_ms is None):
-            return "running"
-        if step.status == "approval" and state.replay == "fail":
-            return "running"  # no person is asked: the recording decides, also after a restart
-        if step.status == "approval":
-            waiting = "waiting:approval"
-        elif step.status in ("child", "message", "session") and waiting != "waiting:approval":
-            waiting = _WAITS[step.status]
-        elif waiting == "running":
-            waiting = "waiting:timer"
-    return waiting
+    statuses = {step.status for step in state.steps.values()}
+    offered = any(step.status == "ready" and step.due_ms is None for step in state.steps.values())
+    if "approval" in statuses and state.replay == "fail":
+        return "running"  # no person is asked: the recording decides, also after a restart
+    if not statuses or offered or statuses & {"asking", "leased"}:
+        return "running"
+    return next((waits for status, waits in _WAITS.items() if status in statuses), "waiting:timer")

@@ -40,14 +40,14 @@ def view(
         updated_at_ms=row.updated_at_ms,
         started_by=row.started_by,
         usage=state.usage,
-        waits=tuple(_wait(step_id, step, asked.get(step_id)) for step_id, step in state.steps.items()),
+        waits=tuple(_wait(row, step_id, step, asked.get(step_id)) for step_id, step in state.steps.items()),
         session_id=row.session_id,
         idempotency_key=row.idempotency_key,
         parent_id=row.parent_id,
     )
 
 
-def _wait(step_id: str, step: Step, row: ApprovalRow | None) -> PendingWait:
+def _wait(of: StoredExecution | Resident, step_id: str, step: Step, row: ApprovalRow | None) -> PendingWait:
     kind = _WAIT_KINDS[step.status]
     if step.status == "ready" and step.due_ms is not None:
         kind = "timer"
@@ -61,8 +61,11 @@ def _wait(step_id: str, step: Step, row: ApprovalRow | None) -> PendingWait:
         due_ms=step.due_ms,
         worker=step.worker,
         attempt=step.attempt,
-        agent=step.agent,
+        agent=step.agent or of.agent,
         child_id=step.child_id,
+        execution_id=of.execution_id,
+        asks=step.asks,
+        answer_schema=row.answer_schema if row is not None and kind == "approval" else None,
     )
 
 

@@ -65,6 +65,10 @@ def _wait(wait: PendingWait) -> WaitInfo:
         attempt=wait.attempt,
         agent=wait.agent,
         child_id=wait.child_id,
+        execution_id=wait.execution_id,
+        child_status=wait.child_status,
+        asks=wait.asks,
+        answer_schema=wait.answer_schema,
     )
 
 

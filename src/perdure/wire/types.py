@@ -92,7 +92,9 @@ class StartAnswer(Answer, frozen=True):
 class WaitInfo(Answer, frozen=True, omit_defaults=True):
     """One thing that an execution waits for; `kind` is approval, timer, worker, model, tool or child.
 
-    `agent` and `child_id` say which child.
+    `execution_id` and `agent` say who waits: the execution itself, or one of its children, or of theirs. Of a child,
+    `execution_id` says whose it is, `agent`, `child_id` and `child_status` which it is and what it is doing. `asks` says
+    what kind an approval is (absent: a call); `answer_schema` what an answer to it must fit.
     """
 
     kind: str
@@ -106,12 +108,17 @@ class WaitInfo(Answer, frozen=True, omit_defaults=True):
     attempt: int = 0
     agent: str | None = None
     child_id: str | None = None
+    execution_id: str = ""
+    child_status: str | None = None
+    asks: str | None = None
+    answer_schema: dict[str, Any] | None = None
 
 
 class ExecutionAnswer(Answer, frozen=True):
     """GET /executions/{id}: the execution as it is now. `output`, `error` and `finish_reason` once it has ended.
 
-    `reason` says more of why it ended; `parent_id` whose child it is.
+    `waits` has what the executions below it wait for as well (not in a list of executions). `reason` says more of why
+    it ended; `parent_id` whose child it is.
     """
 
     execution_id: str
@@ -198,8 +205,8 @@ class MessageBody(Body, frozen=True):
 class ApprovalAnswer(Answer, frozen=True):
     """An approval: what exactly would be done, and the decision once there is one.
 
-    `kind` is call (may this run?), question (a person answers), or pick (a person chooses who goes on); the latter two
-    are decided with an `answer` that fits `answer_schema`.
+    `kind` is call (may this run?), question (a person answers), pick (a person chooses who goes on), guardrail (may this
+    pass?) or budget (may more be used?); all but the first are decided with an `answer` that fits `answer_schema`.
     """
 
     approval_id: str

@@ -7,9 +7,11 @@ from typing import Any
 from perdure.core.definition import OutputDefinition, RetryPolicy
 from perdure.core.errors import JournalError
 from perdure.core.events import (
+    AnswerProposed,
     AnyEvent,
     ApprovalDecided,
     ApprovalRequested,
+    ArgumentsRequested,
     ChildCompleted,
     ChildRequested,
     ErrorInfo,
@@ -17,8 +19,12 @@ from perdure.core.events import (
     ExecutionStarted,
     FunctionRequested,
     HistoryRef,
+    JudgeRequested,
+    MessageReceived,
     ModelCompleted,
     ModelRequested,
+    PlanAccepted,
+    Replaced,
     ToolCompleted,
     ToolFailed,
     ToolRequested,
@@ -27,6 +33,7 @@ from perdure.core.events import (
 from perdure.core.messages import Message, TextPart, ToolCallPart, user
 from perdure.core.model import ModelRef, ModelSettings, ToolSpec, Usage
 from perdure.core.plan import Plan, ToolPlan
+from perdure.core.plan_steps import Operation, PlanStep, StepPlan
 from perdure.engine.ports import ApprovalRow, Commit, NewExecution, Status, StoredExecution
 
 T0 = 1_700_000_000_000  # wall time of the first commit in most tests, ms
@@ -183,6 +190,12 @@ def every_body_event(body_text: str) -> tuple[AnyEvent, ...]:
             history=HistoryRef("x1", "team", 3),
         ),
         ChildCompleted(step="c1", output={"text": body_text}, usage=Usage(3, 4)),
+        JudgeRequested(step="t1.out.s0", guard="polite", content={"judged": body_text}),
+        AnswerProposed(subject="t1.out", output={"proposed": body_text}),
+        Replaced(subject="t1.out", value={"instead": body_text}, by="@after_agent"),
+        MessageReceived(id="m1", message=user(f"Said: {body_text}"), by="ann"),
+        PlanAccepted(StepPlan((PlanStep("a", (Operation("refund", {"note": body_text}),)),)), "definition"),
+        ArgumentsRequested("o1.g0", "refund", "Write.", context=[body_text]),
     )
 
 

@@ -60,7 +60,31 @@ def test_the_pending_tool_is_the_first_approval():
         "approval_id": "a1",
         "effect_hash": "h",
         "step": "t1.1",
+        "asks": "call",
+        "answer_schema": None,
+        "agent": None,
+        "execution_id": "x1",
     }
+
+
+@pytest.mark.parametrize(
+    ("below", "waiting"),
+    [
+        ((), False),
+        ((None,), False),
+        (("running",), False),
+        (("waiting:approval",), True),
+        (("waiting:child", "waiting:worker"), True),
+        (("waiting:approval", "running"), False),
+        (("paused",), True),
+        (("completed",), False),
+    ],
+)
+def test_a_team_waits_when_all_below_it_wait(below, waiting):
+    """What a child does is what its parent does: it waits for a person, or is at work."""
+    waits = tuple(Wait("child", f"c{n}", child_id=f"x{n}", child_status=s) for n, s in enumerate(below))
+    now = AgentStatus("x1", Status.WAITING_CHILD, waits)
+    assert (now.is_waiting, now.is_running, now.is_complete) == (waiting, not waiting, False)
 
 
 def test_results():

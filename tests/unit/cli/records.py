@@ -7,6 +7,7 @@ import msgspec
 from perdure.core import events as ev
 from perdure.core.messages import Message, ReasoningPart, TextPart, ToolCallPart, user
 from perdure.core.model import Usage
+from perdure.core.plan_steps import StepPlan
 from perdure.wire.types import DeltaRecord, EventRecord
 
 T0 = 1_800_000_000_000
@@ -104,8 +105,33 @@ ALL_KINDS: list[ev.Event] = [
     CHILD_DONE,
     ev.GateDecided("writer", open=True),
     ev.ChildFailed("c2", ERROR, usage=Usage(1, 1)),
+    ev.HandoffDecided("writer", met=True),
+    ev.PlanRejected(("no such tool",)),
+    ev.PlanAccepted(StepPlan(())),
+    ev.ArgumentsRequested("s1.o0.g", "refund", "Write them."),
+    ev.PlanFailed(("lookup failed",), stopped=("s1.o0.g",)),
+    ev.JudgeRequested("t2.out.s0", "polite", "[]"),
+    ev.ModelCompleted("t2.out.s0", 1, Message("assistant", (TextPart("no"),)), Usage(1, 1), "stop", "mock"),
+    ev.GuardDecided("t2.out", "polite", passed=False, action="retry", message="rude"),
+    ev.AnswerRefused("t2.out", "guardrail polite", "Answer again."),
+    ev.AnswerRefused("t2.c0.i", "guardrail polite", ""),
+    ev.HookEnded("t2.a", "@after_model", ("text",), 2),
+    ev.Replaced("t2.a", "[1]", "@after_model"),
+    ev.AnswerProposed("t2.out", "[1]"),
+    ev.BudgetReached("t2.m", ID, "tokens", "100 were allowed", "ask"),
+    ev.BudgetGranted(ID, "tokens", "ada"),
+    ev.CondenseRequested("t2.s", 2, 1, 4, 9_000),
+    ev.ModelCompleted("t2.s", 1, Message("assistant", (TextPart("so far"),)), Usage(1, 1), "stop", "mock"),
+    ev.SessionAwaited("before", "x00before"),
+    ev.SessionJoined("before"),
+    ev.MessageAwaited("t2.c3", "c3", "wait_for_message"),
+    ev.MessageReceived("m1", user("hurry"), "ada", "interrupt"),
+    ev.MessagesTaken("t2.c3", "c3", "wait_for_message", 1),
     ev.ModelRequested("t3.m", 3),
-    ev.ModelCompleted("t3.m", 1, Message("assistant", (TextPart("Done."),)), Usage(5, 5), "stop", "mock"),
+    ev.ModelInterrupted("t3.m", 1),
+    ev.StopRequested("ada", "enough"),
+    ev.ModelRequested("t4.m", 4),
+    ev.ModelCompleted("t4.m", 1, Message("assistant", (TextPart("Done."),)), Usage(5, 5), "stop", "mock"),
     COMPLETED,
     ev.ExecutionFailed(ERROR, finish_reason="error", partial="I was about to"),
     ev.ExecutionCancelled("ada", "no longer needed"),

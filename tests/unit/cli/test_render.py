@@ -2,9 +2,11 @@
 
 import re
 
+import msgspec
 import pytest
 
 from perdure.cli import plain, render
+from perdure.cli.forest import Forest, doing
 from perdure.cli.view import View
 from perdure.core import events as ev
 from perdure.core.messages import user
@@ -119,7 +121,9 @@ def test_every_event_has_a_line():
         view.apply(record)
         line = plain.event_line(view, record)
         assert re.match(
-            rf"\d\d:\d\d:\d\d +{record.seq}  (execution|model|tool|approval|function|agent|team) ", line
+            rf"\d\d:\d\d:\d\d +{record.seq}  (execution|model|tool|approval|function|agent|team|guardrail|"
+            r"callback|replaced|budget|plan|message|session) ",
+            line,
         ), line
         assert "\n" not in line
 
@@ -211,3 +215,68 @@ def test_nothing_dangerous_is_rendered(attack: str):
             [t.plain for n in view.approvals for t in render.question(n, n.open_approval)],
         ):
             assert all(is_harmless(row, lines=True) for row in rows)
+
+
+def forest_of(*told: tuple[str, list]) -> Forest:
+    """The forest of these executions' events."""
+    forest = Forest(told[0][0])
+    for execution_id, events in told:
+        for record in r.records(*events):
+            forest.apply(msgspec.structs.replace(record, execution_id=execution_id))
+    return forest
+
+
+TEAM = [r.TEAM, r.CHILD, r.CHILD_DONE, ev.ChildRequested("c2", "x2", "support", user("Refund"))]
+WRITER = [
+    ev.ExecutionStarted("writer", "h", user("Write"), "execution:x0"), r.ASKED, ev.ExecutionCompleted("A poem."),
+]  # fmt: skip
+ASKING = [r.STARTED, r.ASKED, r.CALLS, r.QUESTION]
+
+
+def test_agents_below_are_nested_while_they_work():
+    """The live tree has the steps of an agent at work under its line, and says what it waits for; one that has ended is a line."""
+    forest = forest_of(("x0", TEAM), ("x01child", WRITER), ("x2", ASKING))
+    detail = render.Detail(below=forest.views)
+    assert shown(forest.root, detail=detail) == [
+        "● paper x0  waiting for approval 1m39s  1 step  42 tokens",
+        "└─ team router",
+        '   ├─ ✓ writer  x01child  1.0s  42 tokens  → "A poem."',
+        "   └─ ⏸ support  x2  1m36s  1.1k tokens  waits for approval",
+        "      └─ ✓ model mock  1.0s  1.1k tokens",
+        "         └─ ⏸ refund  amount=40  waits for approval 1m36s",
+    ]
+    (node,) = forest.approvals
+    asked = [row.plain for row in render.question(node, node.open_approval)]
+    assert asked[1] == "  agent support, execution x2"
+
+
+def test_a_team_is_at_work_when_one_of_its_agents_is():
+    """Its status is that of its agents; without what is known of them it is the journal's word."""
+    forest = forest_of(("x0", TEAM), ("x2", [r.STARTED, r.ASKED]))
+    assert doing(forest.root, forest.views) == "running"
+    assert doing(forest.root, {}) == forest.root.status == "waiting:child"
+    assert doing(forest_of(("x0", TEAM), ("other", [r.STARTED])).root, forest.views) == "running"
+
+
+def test_the_story_has_every_agent_below():
+    """`show` nests those that have ended, too, each with its status and tokens."""
+    forest = forest_of(("x0", TEAM), ("x01child", WRITER), ("x2", ASKING))
+    rows = "\n".join(shown(forest.root, detail=render.Detail(None, story=True, below=forest.views)))
+    assert "✓ writer  x01child  completed  1.0s  42 tokens" in rows
+    assert "   │  └─ - model" in rows
+    alone = "\n".join(shown(forest.root, detail=render.Detail(None, story=True)))
+    assert "model" not in alone
+    assert "waiting for child" in alone
+
+
+def test_nothing_is_asked_once_the_root_has_ended():
+    """Its children are cancelled with it."""
+    forest = forest_of(("x0", [*TEAM, ev.ExecutionCancelled("ada")]), ("x2", ASKING))
+    assert forest.approvals == []
+
+
+def test_lines_of_agents_below_name_them():
+    """In a log of several executions each line of a child says whose it is."""
+    view = view_of(*ASKING)
+    record = r.records(*ASKING)[-1]
+    assert "approval   support: a1 waits: refund amount=40" in plain.event_line(view, record, "support")

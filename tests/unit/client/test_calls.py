@@ -138,7 +138,7 @@ async def test_another_wire_version_is_refused():
 def approval(**fields: Any) -> dict[str, Any]:
     """An approval as the server shows it."""
     known: dict[str, Any] = dict.fromkeys(
-        ("unknown_epoch", "decision", "decided_at_ms", "decided_by", "channel", "decided_arguments")
+        ("unknown_epoch", "decision", "decided_at_ms", "decided_by", "channel", "decided_arguments", "answer")
     )
     known |= {
         "approval_id": "a1",
@@ -147,6 +147,8 @@ def approval(**fields: Any) -> dict[str, Any]:
         "agent": "a",
         "tool": "t",
         "arguments": {},
+        "kind": "call",
+        "answer_schema": None,
     }
     known |= {"kind": "call", "answer_schema": None, "answer": None}
     return known | {"effect_hash": "h", "requested_at_ms": 0, "reason": ""} | fields

@@ -194,6 +194,7 @@ def test_status_says_what_is_waited_for():
     assert not status.is_complete
     assert status.pending_tool == {
         "name": "pay", "args": {"n": 1}, "approval_id": "a0", "effect_hash": "h", "step": "t1.c0",
+        "asks": "call", "answer_schema": None, "agent": None, "execution_id": "x1",
     }  # fmt: skip
     assert status.usage.total_tokens == 15
 

@@ -59,8 +59,23 @@ def session_in_order(stop: Stop = None) -> Play:
     return play
 
 
+def condensed() -> Play:
+    """A conversation that fills its window is summed up, at the second attempt, and goes on from the summary."""
+    play = Play(plan(context_window=600, max_turns=9)).begin("Where is it cold?")
+    for turn in range(1, 7):
+        play.reply("Looking at many cities. " * 10, call("weather", city="a"))
+        play.run(f"t{turn}.c0", {"report": "cold " * 60})
+        summary = f"t{turn + 1}.z"
+        if summary in play.state.steps:
+            play.judge_fails(summary)
+            play.tick(60_000)
+            play.judge(summary, "It was cold in all of them.")
+    play.reply("Everywhere.")
+    return play
+
+
 STOPPED: tuple[Callable[[Stop], Play], ...] = (messages, stopped_soon, session_in_order)
-INBOX_SCENARIOS: tuple[Callable[[], Play], ...] = (*STOPPED, team_told)
+INBOX_SCENARIOS: tuple[Callable[[], Play], ...] = (*STOPPED, team_told, condensed)
 
 
 def set_aside_inboxes() -> list[Play]:

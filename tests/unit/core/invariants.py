@@ -15,6 +15,7 @@ OPENING = (
     ev.FunctionRequested,
     ev.ChildRequested,
     ev.JudgeRequested,
+    ev.CondenseRequested,
     ev.MessageAwaited,
     ev.SessionAwaited,
 )
@@ -23,6 +24,7 @@ OPENING = (
 SETTLING = (
     ev.ModelCompleted,
     ev.ModelInterrupted,
+    ev.BudgetReached,
     ev.ToolCompleted,
     ev.ToolRefused,
     ev.ChildCompleted,

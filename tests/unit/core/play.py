@@ -85,6 +85,8 @@ class Play:
         for event in applied.events:
             self.records.append(ev.Recorded(len(self.records) + 1, self.now, event))
             self.transcript.fold(event, self.now)
+            if isinstance(event, ev.ModelCompleted) and event.step.endswith(".z"):
+                self.shown = []  # a summary has taken the place of the beginning
             if isinstance(event, ev.ModelRequested):
                 self._show()
         if applied.events:
@@ -108,6 +110,8 @@ class Play:
                     self.running.add(("lease", step))
                 case ev.ToolCompleted(step=step) | ev.ToolFailed(step=step) | ev.ToolLost(step=step):
                     self.running.discard(("lease", step))
+                case ev.BudgetReached(step=step):
+                    self.running -= {("call", step), ("offer", step)}
                 case ev.SessionJoined(step=step):
                     self.running.discard(("session", step))
                 case ev.ChildCompleted(step=step) | ev.ChildFailed(step=step):

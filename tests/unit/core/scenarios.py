@@ -8,8 +8,10 @@ from collections.abc import Callable
 
 from perdure.core import inputs as inp
 from perdure.core.machines.backoff import MOST_LOST
+from tests.unit.core.budget_scenarios import BUDGET_SCENARIOS, set_aside_budgets
 from tests.unit.core.inbox_scenarios import INBOX_SCENARIOS, set_aside_inboxes
 from tests.unit.core.joint_scenarios import JOINT_SCENARIOS, set_aside_joints
+from tests.unit.core.plan_scenarios import PLAN_SCENARIOS, set_aside_plans
 from tests.unit.core.plans import FORECAST, plan
 from tests.unit.core.play import T0, Play, call
 from tests.unit.core.team_scenarios import TEAM_SCENARIOS, set_aside_teams
@@ -303,15 +305,19 @@ SCENARIOS: dict[str, Callable[[], Play]] = {
         *TEAM_SCENARIOS,
         *JOINT_SCENARIOS,
         *INBOX_SCENARIOS,
+        *BUDGET_SCENARIOS,
+        *PLAN_SCENARIOS.values(),
     )
 }
 
 
 def all_plays() -> list[Play]:
     """Every scenario, played."""
-    return [made() for made in SCENARIOS.values()] + [
-        *ends_set_aside(),
+    set_aside = (
         *set_aside_teams(),
         *set_aside_joints(),
         *set_aside_inboxes(),
-    ]
+        *set_aside_budgets(),
+        *set_aside_plans(),
+    )
+    return [*(made() for made in SCENARIOS.values()), *ends_set_aside(), *set_aside]

@@ -10,7 +10,8 @@ from perdure.core.definition import RetryPolicy
 from perdure.core.machines.turn import next_due_ms
 from perdure.core.messages import MediaPart, Message, Part, ReasoningPart, TextPart, ToolCallPart
 from perdure.core.model import ModelReply, Usage
-from perdure.core.transcript import CONTINUE, assemble
+from perdure.core.requests import assemble
+from perdure.core.transcript import CONTINUE
 from tests.unit.core.plans import FORECAST, plan
 from tests.unit.core.play import OUTAGE, Play, call, model_calls
 

@@ -398,7 +398,12 @@ def _open_work(records: list[ev.Recorded]) -> set[tuple[str, str]]:
         match record.event:
             case ev.ExecutionStarted() | ev.ExecutionResumed():
                 active = True
-            case ev.ModelRequested(step=step) | ev.JudgeRequested(step=step):
+            case (
+                ev.ModelRequested(step=step)
+                | ev.JudgeRequested(step=step)
+                | ev.CondenseRequested(step=step)
+                | ev.ArgumentsRequested(step=step)
+            ):
                 work.add(("CallModel", step))
             case (
                 ev.ModelCompleted(step=step)
@@ -422,6 +427,10 @@ def _open_work(records: list[ev.Recorded]) -> set[tuple[str, str]]:
                 work.add(("StartChild", step))
             case ev.ChildCompleted(step=step) | ev.ChildFailed(step=step):
                 work.discard(("StartChild", step))
+            case ev.BudgetReached(step=step):
+                work -= {("CallModel", step), ("OfferTask", step)}
+            case ev.PlanFailed(stopped=stopped):
+                work = {item for item in work if item[1] not in stopped}
             case ev.SessionAwaited(step=step):
                 work.add(("AwaitSession", step))
             case ev.SessionJoined(step=step):

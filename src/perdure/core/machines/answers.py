@@ -42,14 +42,15 @@ def stops(draft: Draft) -> bool:
     plan, state = draft.scope.plan, draft.state
     if not state.turn or not (plan.termination or plan.stop_when):
         return False
-    text = draft.scope.transcript.last_text
+    transcript = draft.transcript()
+    text = transcript.last_text
     if plan.termination is not None:
         why = conditions.met(plan.termination, conditions.Said(text, state.turn, state.usage))
         if why:
             complete(draft, text, "termination", why)
             return True
     if plan.stop_when and state.stop_asked < state.turn:
-        arguments = {"result": text, "messages": draft.scope.transcript.listed(), "iteration": state.turn}
+        arguments = {"result": text, "messages": transcript.listed(), "iteration": state.turn}
         functions.request(draft, f"t{state.turn}.stop", "@stop_when", arguments)
         return True
     return False
@@ -78,13 +79,8 @@ def complete(
 ) -> None:
     """End with *output*, once it has passed what judges it."""
     state = draft.state
-    if (
-        state.unseen
-        and not state.stopping
-        and finish_reason in ("stop", "length")
-        and not state.team.strategy
-    ):
-        return  # something was said while this answer was on its way: the next turn has both
+    if _is_not_the_last(draft, finish_reason):
+        return
     handover = handover or _watched(draft)
     is_team = bool(state.team.strategy) and state.team.phase != "synthesis"
     subject = f"c{state.team.turns}.out" if is_team else f"t{state.turn}.out"
@@ -93,6 +89,18 @@ def complete(
         passage.enter(draft, subject)
     else:
         draft.end(ev.ExecutionCompleted(output, finish_reason, reason, handover))
+
+
+def _is_not_the_last(draft: Draft, finish_reason: str) -> bool:
+    """Whether something was said while this answer was on its way: the next turn, if there may be one, has both."""
+    state = draft.state
+    return (
+        state.unseen > 0
+        and not state.stopping
+        and finish_reason in ("stop", "length")
+        and not state.team.strategy
+        and state.turn < draft.scope.plan.max_turns
+    )
 
 
 def stop_here(draft: Draft) -> None:
@@ -110,7 +118,7 @@ def stop_here(draft: Draft) -> None:
 def take(draft: Draft, subject: str) -> None:
     """The answer has passed: the execution ends with it, if it still fits the output type."""
     proposed = draft.event_of(ev.AnswerProposed) or draft.scope.transcript.proposed
-    if proposed is None:
+    if proposed is None or _is_not_the_last(draft, proposed.finish_reason):
         return
     output, wanted = joints.content(draft, subject), draft.scope.plan.output
     if wanted is not None and output != proposed.output:
@@ -144,9 +152,12 @@ def _watched(draft: Draft) -> ev.Handover | None:
     return None
 
 
-def passes_on(draft: Draft, asked: ev.ChildRequested) -> None:
-    """End with the answer of the agent that was handed over to, where the agent does not speak after it."""
-    ended = draft.event_of(ev.ChildCompleted)
-    alone = not draft.state.steps and len(draft.scope.transcript.messages[-1].tool_calls) == 1
-    if ended is not None and asked.role == "handoff" and not draft.scope.plan.synthesize and alone:
-        complete(draft, ended.output, "handoff")
+def passes_on(draft: Draft, subject: str) -> None:
+    """End with the answer of the agent that was handed over to, where the agent does not speak after it.
+
+    Asked when the result has passed what judges it, and is what they left of it.
+    """
+    tool = joints.tool_of(draft, subject)
+    alone = not draft.state.steps and len(draft.scope.transcript.asking.tool_calls) == 1
+    if tool is not None and tool.kind == "transfer" and not draft.scope.plan.synthesize and alone:
+        complete(draft, joints.content(draft, subject), "handoff")

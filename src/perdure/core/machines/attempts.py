@@ -58,6 +58,10 @@ def ask_again(draft: Draft, step_id: str, step: Step) -> None:
     if summary is not None:
         draft.record(msgspec.structs.replace(summary, attempt=attempt), CallModel(step_id, attempt))
         return
+    arguments = draft.scope.transcript.writing.get(step_id)
+    if arguments is not None:
+        draft.record(msgspec.structs.replace(arguments, attempt=attempt), CallModel(step_id, attempt))
+        return
     draft.record(ev.ModelRequested(step_id, draft.state.turn, attempt), CallModel(step_id, attempt))
 
 
@@ -76,15 +80,18 @@ def next_due_ms(state: TurnState) -> int | None:
     """When the execution must be given a `Tick`: the earliest end of a wait, or its deadline."""
     if state.over:
         return None
-    times = [state.deadline_ms] if state.deadline_ms is not None else []
+    first = state.deadline_ms
     if state.phase == "active":
-        times += [s.due_ms for s in state.steps.values() if s.due_ms is not None]
-    return min(times, default=None)
+        for step in state.steps.values():
+            if step.due_ms is not None and (first is None or step.due_ms < first):
+                first = step.due_ms
+    return first
 
 
 def model_lost(draft: Draft, item: inp.Recover, step_id: str, step: Step) -> None:
     """Ask again; at last give up, because a call that stops its server stops all other executions too."""
     losses = step.without_outcome
+    used = draft.may_use(step_id, step.attempt)
     if losses >= MOST_LOST:
         error = ev.ErrorInfo(
             "E0405",
@@ -94,11 +101,11 @@ def model_lost(draft: Draft, item: inp.Recover, step_id: str, step: Step) -> Non
             fix="Look in the server's log for what stops it, e.g. memory, then start the execution again.",
         )
         partial = said(draft)
-        draft.record(ev.ModelLost(step_id, step.attempt, item.reason))
+        draft.record(ev.ModelLost(step_id, step.attempt, item.reason, used=used))
         draft.end(ev.ExecutionFailed(error, partial=partial))
         return
     due = retake_at(losses, draft.now_ms)
-    draft.record(ev.ModelLost(step_id, step.attempt, item.reason, due))
+    draft.record(ev.ModelLost(step_id, step.attempt, item.reason, due, used))
     if due is None and draft.state.phase == "active":
         ask_again(draft, step_id, step)
 
@@ -111,3 +118,30 @@ def is_function(step: Step) -> bool:
 def on_offer(step: Step) -> bool:
     """Whether a worker may take the step now."""
     return step.status == "ready" and step.due_ms is None
+
+
+def broken_answer(draft: Draft, why: str) -> ev.ErrorInfo:
+    """What a model's answer fails with that the journal cannot hold."""
+    return ev.ErrorInfo(
+        "E0209",
+        "The provider's answer holds a value that cannot be stored",
+        where=f"agent {draft.scope.plan.agent}, model {draft.scope.plan.model}",
+        why=why,
+        fix="It is asked for again; if it stays, report it with the provider and model.",
+    )
+
+
+def out_of_time(draft: Draft) -> bool:
+    """End the execution if its time is over; True: it was."""
+    state, plan = draft.state, draft.scope.plan
+    if state.deadline_ms is None or state.deadline_ms > draft.now_ms:
+        return False
+    error = ev.ErrorInfo(
+        "E0404",
+        "The execution ran out of time",
+        where=f"agent {plan.agent}, turn {state.turn}",
+        why=f"timeout_seconds is {plan.timeout_ms / 1000:g}" if plan.timeout_ms else "",
+        fix="Raise timeout_seconds (waiting for people counts), or give the start a longer limit.",
+    )
+    draft.end(ev.ExecutionFailed(error, finish_reason="timeout", partial=said(draft)))
+    return True

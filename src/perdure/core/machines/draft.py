@@ -10,7 +10,10 @@ from perdure.core.effects import AbortModel, Effect, StopChild, WithdrawTask
 from perdure.core.errors import ToolError
 from perdure.core.machines.turn_state import TurnState, copy_of, evolve
 from perdure.core.messages import Message
+from perdure.core.model import Usage
 from perdure.core.plan import Plan
+from perdure.core.plan_run import PlanRun
+from perdure.core.requests import may_use
 from perdure.core.tokens import Tokens, heuristic_tokens
 from perdure.core.transcript import Transcript, in_context, opening, with_text
 
@@ -40,7 +43,7 @@ class Draft:
     `ways` says what comes after a joint (see `joints`), by its kind.
     """
 
-    __slots__ = ("effects", "events", "now_ms", "scope", "state", "ways")
+    __slots__ = ("effects", "events", "now_ms", "plan_run", "scope", "state", "ways")
 
     def __init__(self, scope: Scope, state: TurnState, now_ms: int, ways: "Ways") -> None:
         self.scope = scope
@@ -49,6 +52,7 @@ class Draft:
         self.now_ms = now_ms
         self.events: list[ev.AnyEvent] = []
         self.effects: list[Effect] = []
+        self.plan_run: tuple[PlanRun, int] | None = None  # kept by `operations.run_of`
 
     def record(self, event: ev.AnyEvent, *effects: Effect) -> None:
         """Change the state by *event*, keep it for the journal, and ask for *effects* after the commit."""
@@ -59,11 +63,25 @@ class Draft:
     def end(self, event: ev.AnyEvent) -> None:
         """Record the end of the execution, and stop what is still in flight (E9)."""
         effects = stop_effects(self.state)  # before: the end leaves no step open
+        for step_id, step in list(self.state.steps.items()):
+            if step.status == "asking" and self.scope.transcript.budgets:
+                self.record(ev.ModelInterrupted(step_id, step.attempt, self.may_use(step_id, step.attempt)))
         self.record(event, *effects)
+
+    def may_use(self, step: str, attempt: int) -> Usage:
+        """The most that a model call in flight can use; nothing where no budget counts it."""
+        return may_use(self.scope.plan, self.scope.transcript, step, attempt)
 
     def event_of(self, kind: type[E]) -> E | None:
         """The last event of a kind that this input has brought."""
         return next((event for event in reversed(self.events) if isinstance(event, kind)), None)
+
+    def transcript(self) -> Transcript:
+        """The conversation with what this input has brought. It is a copy: take it where it is needed."""
+        found = self.scope.transcript.copy()
+        for event in self.events:
+            found.fold(event, self.now_ms)
+        return found
 
     def child(self, step: str) -> ev.ChildRequested | None:
         """The request of a child whose end may have been recorded by this input."""

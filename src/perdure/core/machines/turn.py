@@ -20,6 +20,7 @@ from perdure.core.machines import (
     condensing,
     continuing,
     functions,
+    generated,
     inbox,
     joints,
     passage,
@@ -27,11 +28,13 @@ from perdure.core.machines import (
     tool_calls,
 )
 from perdure.core.machines.attempts import (
+    broken_answer,
     effects_of,
     is_function,
     model_lost,
     next_due_ms,
     on_offer,
+    out_of_time,
     said,
     take_up,
 )
@@ -148,13 +151,17 @@ def advance(draft: Draft) -> None:
     A team's machine goes first; it records what comes next also while the execution is paused, and nothing of it begins.
     """
     state = draft.state
-    if state.over or state.phase == "new" or not state.settled or state.steps:
+    machine = (
+        MACHINES[state.team.strategy] if state.team.strategy and state.team.phase != "synthesis" else None
+    )
+    waits = bool(state.steps) and not (machine is not None and machine.beside_steps)
+    if state.over or state.phase == "new" or not state.settled or waits:
         return
     if state.stopping and (state.turn or state.team.turns):
         answers.stop_here(draft)
         return
-    if state.team.strategy and state.team.phase != "synthesis":
-        MACHINES[state.team.strategy].advance(draft)
+    if machine is not None:
+        machine.advance(draft)
         if state.steps or state.over:
             return
     if state.phase == "active" and not answers.stops(draft):
@@ -200,7 +207,13 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
     wrong = not_storable(reply)
     if wrong is not None:
         # Refused here, the attempt fails; refused by the journal, nothing could be recorded of it at all (E10).
-        _model_failed(draft, item, _broken(draft, wrong), retryable=True)
+        _model_failed(draft, item, broken_answer(draft, wrong), retryable=True)
+        return
+    if item.step in draft.scope.transcript.condensing and not reply.message.text.strip():
+        # A summary of nothing would take the place of the whole conversation.
+        _model_failed(
+            draft, item, broken_answer(draft, "the summary of the conversation is empty"), retryable=True
+        )
         return
     is_aside = draft.state.steps[item.step].tool is not None
     draft.record(
@@ -218,15 +231,24 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
     if is_aside:
         if joints.stage_of(item.step) is not None:
             passage.judged(draft, item)
+        else:
+            generated.written(draft, item)
         advance(draft)
-    else:
+    elif "after_model" in draft.scope.plan.hooks:
         passage.enter(draft, f"t{draft.state.turn}.a")
+    else:
+        _after_reply(draft, draft.events[-1], reply.message.text)
 
 
 def _after_model(draft: Draft, subject: str) -> None:
     """What a model's answer asks for: calls, another turn, or the end."""
     reply = joints.answer_of(draft) or draft.scope.transcript.last_reply
-    if reply is None:
+    if reply is not None:
+        _after_reply(draft, reply, joints.content(draft, subject))
+
+
+def _after_reply(draft: Draft, reply: ev.Event, text: str) -> None:
+    if not isinstance(reply, ev.ModelCompleted):
         return
     if reply.message.tool_calls:
         tool_calls.accept_all(draft, reply.message)
@@ -234,7 +256,7 @@ def _after_model(draft: Draft, subject: str) -> None:
     elif reply.finish_reason == "length":
         advance(draft)
     else:
-        _answer(draft, reply.step, reply.finish_reason, joints.content(draft, subject))
+        _answer(draft, reply.step, reply.finish_reason, text)
 
 
 def _answer(draft: Draft, step: str, finish_reason: str, text: str) -> None:
@@ -277,16 +299,6 @@ def _answer(draft: Draft, step: str, finish_reason: str, text: str) -> None:
     advance(draft)
 
 
-def _broken(draft: Draft, why: str) -> ev.ErrorInfo:
-    return ev.ErrorInfo(
-        "E0209",
-        "The provider's answer holds a value that cannot be stored",
-        where=f"agent {draft.scope.plan.agent}, model {draft.scope.plan.model}",
-        why=why,
-        fix="It is asked for again; if it stays, report it with the provider and model.",
-    )
-
-
 def _model_errored(draft: Draft, item: inp.ModelErrored) -> None:
     if not _asking(draft, item.step, item.attempt):
         return
@@ -312,6 +324,11 @@ def _model_failed(
             draft.record(ev.ModelFailed(item.step, item.attempt, error))
             passage.failed(draft, item.step, draft.state.steps[item.step].tool or "", error.what)
             return
+        if generated.is_writing(item.step):
+            draft.record(ev.ModelFailed(item.step, item.attempt, error))
+            generated.failed(draft, item.step, error)
+            advance(draft)
+            return
         draft.end(ev.ExecutionFailed(error, partial=said(draft)))
         return
     due = retry_at(policy, failures, draft.now_ms, jitter, wait_ms)
@@ -322,21 +339,7 @@ def _model_failed(
 
 
 def _tick(draft: Draft, _item: inp.Tick) -> None:
-    state, now = draft.state, draft.now_ms
-    if state.deadline_ms is not None and state.deadline_ms <= now:
-        error = ev.ErrorInfo(
-            "E0404",
-            "The execution ran out of time",
-            where=f"agent {draft.scope.plan.agent}, turn {state.turn}",
-            why=f"timeout_seconds is {draft.scope.plan.timeout_ms / 1000:g}"
-            if draft.scope.plan.timeout_ms
-            else "",
-            fix="Raise timeout_seconds (waiting for people counts), or give the start a longer limit.",
-        )
-        partial = said(draft)
-        draft.end(ev.ExecutionFailed(error, finish_reason="timeout", partial=partial))
-        return
-    if state.phase == "active":
+    if not out_of_time(draft) and draft.state.phase == "active":
         take_up(draft)
 
 
@@ -425,7 +428,6 @@ def _child_ended(draft: Draft, item: inp.ChildEnded) -> None:
     if asked.call_id is not None:
         if failed is None:
             tool_calls.ended(draft, item.step)
-        answers.passes_on(draft, asked)
     elif failed is not None:
         MACHINES[draft.state.team.strategy].child_failed(draft, failed)
     advance(draft)
@@ -449,12 +451,17 @@ def _go_on(draft: Draft, _subject: str) -> None:
     advance(draft)
 
 
+def _after_result(draft: Draft, subject: str) -> None:
+    answers.passes_on(draft, subject)
+    advance(draft)
+
+
 _WAYS: Ways = {
     "in": _go_on,
     "b": _go_on,
     "a": _after_model,
     "i": tool_calls.passed,
-    "r": _go_on,
+    "r": _after_result,
     "out": answers.take,
 }
 _DECIDE: dict[type[inp.Input], Callable[[Draft, Any], None]] = {

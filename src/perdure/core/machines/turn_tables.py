@@ -59,7 +59,8 @@ class TurnState(msgspec.Struct, omit_defaults=True):
     `team` is where a team's machine stands; `stop_asked` the last turn whose stop condition has said no;
     `refusals` how often an answer or a call was refused, by whom; `prepared` the turn whose before_model has run; `condensed`
     the turn before which the conversation was condensed;
-    `stopping` that somebody wants the end after this turn; `unseen` how many messages no model has been shown; `replay` of a replay: what is done about a call that was not recorded.
+    `stopping` that somebody wants the end after this turn; `unseen` how many messages no model has been shown;
+    `budgeted` that a budget counts its calls; `replay` of a replay: what is done about a call that was not recorded.
     """
 
     v: int = 1
@@ -80,6 +81,7 @@ class TurnState(msgspec.Struct, omit_defaults=True):
     condensed: int = 0
     stopping: bool = False
     unseen: int = 0
+    budgeted: bool = False
     replay: str = ""
 
     @property
@@ -128,6 +130,10 @@ _STEP_EVENTS: tuple[type[ev.Event], ...] = (
     ev.AgentChosen,
     ev.GateDecided,
     ev.StopDecided,
+    ev.PlanAccepted,
+    ev.PlanRejected,
+    ev.PlanFailed,
+    ev.ArgumentsRequested,
 )
 
 # What begins something, and so is not recorded while the execution is paused or quarantined.
@@ -164,6 +170,8 @@ STEPS: dict[tuple[StepStatus | None, type[ev.Event]], tuple[StepStatus | None, .
     (None, ev.AnswerRefused): (None,),
     (None, ev.JudgeRequested): ("asking",),
     ("retrying", ev.JudgeRequested): ("asking",),
+    (None, ev.ArgumentsRequested): ("asking",),
+    ("retrying", ev.ArgumentsRequested): ("asking",),
     (None, ev.CondenseRequested): ("asking",),
     ("retrying", ev.CondenseRequested): ("asking",),
     (None, ev.ToolRefused): (None,),

@@ -29,11 +29,16 @@ _WAITING = tuple(sorted(s for s in _STATUSES if s.startswith("waiting:")))
 
 
 class FindQuery(Query, frozen=True):
-    """Which executions: of these statuses (`waiting` stands for all its kinds), this agent, this session."""
+    """Which executions: of these statuses (`waiting` stands for all its kinds), this agent, this session.
+
+    `parent_id`: only the children of that one; `roots`: only those that are nobody's child.
+    """
 
     status: tuple[str, ...] = ()
     agent: str | None = None
     session_id: str | None = None
+    parent_id: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    roots: bool = False
     before: str | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 50
 
@@ -108,6 +113,8 @@ async def find(call: Call) -> ExecutionsAnswer:
         status=tuple(dict.fromkeys(status)),
         agent=query.agent,
         session_id=query.session_id,
+        parent_id=query.parent_id,
+        roots=query.roots,
         before=query.before,
         limit=query.limit,
     )
