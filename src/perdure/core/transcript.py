@@ -5,6 +5,7 @@ a prefix of those of turn n+1, and the results of one answer's calls stand in th
 the order in which they came in.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -151,9 +152,17 @@ class Transcript:
         found = self._results.get(step)
         return None if found is None else found.result
 
-    def listed(self) -> list[dict[str, str]]:
-        """The conversation as JSON for functions."""
-        return [{"role": m.role, "text": m.text} for m in self.messages]
+    def listed(self, recent: Sequence[ev.Event] = ()) -> list[dict[str, str]]:
+        """The conversation as JSON for functions: what the next model call is shown, as it stands after *recent* events."""
+        ahead = copy.copy(self)
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if isinstance(value, list | dict | set):
+                setattr(ahead, name, value.copy())
+        for event in recent:
+            ahead.fold(event, 0)
+        ahead._show_the_rest()
+        return [{"role": m.role, "text": m.text} for m in ahead.messages]
 
     def _completed(self, event: ev.ModelCompleted, _at_ms: int) -> None:
         if self.judges.pop(event.step, None) is not None:
@@ -176,6 +185,10 @@ class Transcript:
     def _next_turn(self, event: ev.ModelRequested, _at_ms: int) -> None:
         if event.attempt == 1:
             self.replaced.clear()
+        self._show_the_rest()
+
+    def _show_the_rest(self) -> None:
+        """Put what the model has not been shown yet at the end of the messages."""
         unseen, self.inbox = self.inbox, []
         if self._results:
             steps = sorted(self._results, key=self._index.__getitem__)

@@ -49,7 +49,11 @@ def stops(draft: Draft) -> bool:
             complete(draft, text, "termination", why)
             return True
     if plan.stop_when and state.stop_asked < state.turn:
-        arguments = {"result": text, "messages": draft.scope.transcript.listed(), "iteration": state.turn}
+        arguments = {
+            "result": text,
+            "messages": draft.scope.transcript.listed(draft.events),
+            "iteration": state.turn,
+        }
         functions.request(draft, f"t{state.turn}.stop", "@stop_when", arguments)
         return True
     return False

@@ -60,7 +60,7 @@ def _arguments(draft: Draft, subject: str, function: str) -> dict[str, Any]:
         return {"input": draft.scope.transcript.given.text, "output": value}
     turn = draft.state.turn + (1 if function == "@before_model" else 0)
     if function == "@before_model":
-        return {"turn": turn, "messages": draft.scope.transcript.listed()}
+        return {"turn": turn, "messages": draft.scope.transcript.listed(draft.events)}
     if function == "@after_model":
         answer = joints.answer_of(draft)
         calls = answer.message.tool_calls if answer is not None else ()
