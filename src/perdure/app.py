@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 from starlette.types import ASGIApp
@@ -25,14 +26,14 @@ from perdure.engine import faults
 from perdure.engine.config import EngineConfig
 from perdure.engine.engine import Engine
 from perdure.engine.journal.sqlite import SqliteJournal
-from perdure.engine.ports import Models
+from perdure.engine.ports import Catalog, Journal, Models
 from perdure.log import get_logger
 from perdure.providers.models import ProviderModels
 from perdure.server import log
 from perdure.server.answers import VERSION
 from perdure.server.app import create_app
 from perdure.server.deps import ServerDeps, Service, Settings
-from perdure.server.keys import OWNER, Keys, open_secrets
+from perdure.server.keys import OWNER, Keys, Secrets, open_secrets
 from perdure.server.listen import HttpServer, bind, url_of
 from perdure.wire import DEFAULT_PORT
 
@@ -87,6 +88,10 @@ class AppConfig(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class Storage(Journal, Catalog, Protocol):
+    """A journal that keeps the plans too, as all adapters do."""
+
+
 class App:
     """An engine and its HTTP door, open. `close` it in the event loop that opened it.
 
@@ -130,12 +135,36 @@ async def open_app(
     secrets = open_secrets(config.data_dir, clock)
     journal = SqliteJournal(config.data_dir, clock)
     models = models or ProviderModels(environ, clock)
-    engine = Engine(journal, journal, models, clock, EngineConfig(lease_ms=config.lease_ms))
+    settings = Settings(allowed_hosts=_hosts(config))
+    app = assemble(journal, models, clock, secrets, lease_ms=config.lease_ms, settings=settings)
     try:
-        await engine.open()
+        await app.engine.open()
     except BaseException:
-        await engine.close()
+        await app.engine.close()
         raise
+    return app
+
+
+def assemble(
+    journal: Storage,
+    models: Models,
+    clock: Clock,
+    secrets: Secrets,
+    *,
+    lease_ms: int = 5_000,
+    settings: Settings | None = None,
+) -> App:
+    """Put engine and server together on a journal; nothing is opened yet, `app.engine.open()` does that.
+
+    Args:
+        journal: where everything durable is.
+        models: answer model calls.
+        clock: what time it is.
+        secrets: the key that opens the door, and the secret that task tokens are derived from.
+        lease_ms: how long a worker holds a task without a heartbeat.
+        settings: limits of the door.
+    """
+    engine = Engine(journal, journal, models, clock, EngineConfig(lease_ms=lease_ms))
     asgi = create_app(
         ServerDeps(
             executions=engine.executions,
@@ -151,7 +180,7 @@ async def open_app(
             statistics=engine.statistics,
             counts=journal.counts,
             fault=lambda: engine.fault,
-            settings=Settings(allowed_hosts=_hosts(config)),
+            settings=settings or Settings(),
         )
     )
     return App(engine, asgi, asgi.state.service, secrets.api_key)

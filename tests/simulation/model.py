@@ -11,7 +11,7 @@ from perdure.core.ids import content_hash
 from perdure.core.messages import Message, Part, TextPart, ToolCallPart
 from perdure.core.model import Delta, ModelRef, ModelReply, ModelRequest, Usage
 from perdure.core.plan import Plan
-from tests.simulation.virtual import VirtualLoop
+from perdure.testing.virtual import VirtualLoop
 from tests.unit.core.invariants import calls_are_answered
 from tests.unit.core.plans import AMOUNT, FORECAST, plan, tool
 

@@ -6,9 +6,9 @@ import logging
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, NamedTuple
 
+from perdure.testing.virtual import VirtualLoop
 from tests.simulation import people, workers
 from tests.simulation.judge import judge, unfinished
-from tests.simulation.virtual import VirtualLoop
 from tests.simulation.world import World
 
 CHAOS_S = 45.0

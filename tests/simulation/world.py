@@ -15,9 +15,9 @@ from perdure.core.errors import PerdureError
 from perdure.engine.config import EngineConfig
 from perdure.engine.engine import Engine
 from perdure.engine.journal.memory import MemoryJournal
+from perdure.testing.virtual import GoneError, Process, VirtualClock, VirtualLoop
 from tests.simulation.model import FickleModel, plans
 from tests.simulation.storage import FaultyJournal, Outage
-from tests.simulation.virtual import GoneError, Process, VirtualClock, VirtualLoop
 
 LEASE_MS = 1_500
 OUTAGES = frozenset({"E0501", "E0506"})

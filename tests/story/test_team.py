@@ -1,4 +1,4 @@
-"""A team outlives its server twice: one process began it, another approves on the root's id, a third saw it all."""
+"""A team outlives its server twice: one process began it, another approves on the root's id, a third sees it all."""
 
 import asyncio
 import json
@@ -19,7 +19,10 @@ def test_a_team_goes_on_over_two_deaths_of_its_server(stage: Stage):
     stage.start_server()
     starter = stage.program("team_starter")
     (root,) = until(starter.lines, "the team to be started")
+    assert starter.ended() == 0, starter.said()
     follower = stage.program("follower", root)
+    until(lambda: seen(follower, "handoff"), "the follower to be connected")
+    stage.worker("bureau")  # only now: the first agent needs a tool before it says a word
 
     until(lambda: seen(follower, "token", 5), "the first agent's words")
     stage.server.kill()  # in mid-token of a child
@@ -40,7 +43,6 @@ def test_a_team_goes_on_over_two_deaths_of_its_server(stage: Stage):
     check_stream(stage, root, lines[:-1])
     effects = stage.ledger()
     assert [e["tool"] for e in effects] == ["refund"]
-    starter.kill()
     stage.stop_server()
     asyncio.run(stage.checked())
 

@@ -86,7 +86,7 @@ LAZY_DOORS: dict[tuple[str, str], str] = {
 }
 
 # Modules that are nothing but doors: each name is imported when it is first used.
-DOOR_MODULES = {"perdure"}
+DOOR_MODULES = {"perdure", "perdure.testing"}
 
 # Packages whose adapters may know a technique; everybody else goes through their ports.
 TECHNIQUES: dict[str, tuple[set[str], set[str]]] = {

@@ -62,7 +62,7 @@ def _definition(agent: Agent, inherited: _Model | None) -> AgentDefinition:
     if _needs_model(agent):
         if model is None:
             raise _without_model(agent)
-    elif not agent.model and agent.strategy is not Strategy.PLAN_EXECUTE:
+    elif not agent.model and agent.strategy not in {Strategy.PLAN_EXECUTE, Strategy.SWARM}:
         model = None  # members inherit it, but the team itself has no use for it
     return AgentDefinition(
         name=agent.name,
@@ -170,9 +170,10 @@ def _needs_model(agent: Agent) -> bool:
     """Whether the agent itself asks a model: alone, to hand over, to take part in a swarm, or to sum up when it is told to."""
     if agent.strategy is Strategy.PLAN_EXECUTE:
         return False
-    if not agent.agents or agent.strategy in {Strategy.HANDOFF, Strategy.SWARM}:
+    if not agent.agents or agent.strategy is Strategy.HANDOFF:
         return True
-    return agent.synthesize is True
+    takes_part = agent.strategy is Strategy.SWARM and bool(agent.instructions or agent.tools)
+    return takes_part or agent.synthesize is True
 
 
 def _without_model(agent: Agent) -> DefinitionError:

@@ -138,7 +138,7 @@ class Validation(_Call):
         tool: the tool, or its name.
         args: its arguments.
         success_condition: an expression over the result, which is `$`: `$.score >= 0.8`. None: anything passes but
-            an error, null, false, and an object with `passed: false`.
+            null, false, an object with `passed: false`, and a text with "ERROR" anywhere in it.
 
     Raises:
         DefinitionError: E0104 the tool's name; E0106 an option.

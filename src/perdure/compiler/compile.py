@@ -21,6 +21,7 @@ from perdure.agents.checks import (
 from perdure.compiler.budgets import checked_budget
 from perdure.compiler.guardrails import checked_guards
 from perdure.compiler.memory import checked_memory
+from perdure.compiler.plan_execute import check_plan, lower_plan_execute
 from perdure.compiler.schemas import MAX_SCHEMA_BYTES, check_object_schema, check_schema
 from perdure.compiler.teams import NO_PLACE, Members, Place, lower_team, synthesizes, transfer_tools
 from perdure.compiler.texts import check_texts
@@ -47,11 +48,6 @@ NO_ARGUMENTS = {"type": "object", "properties": {}}
 # What a definition can say and this server cannot do yet: refused, because a guardrail that is dropped in silence would
 # be worse than an error.
 NOT_YET = (
-    "planner",
-    "fallback",
-    "fallback_max_turns",
-    "planner_context",
-    "plan",
     "prefill",
     "masked_fields",
 )
@@ -95,13 +91,19 @@ def _compile(definition: AgentDefinition, depth: int, place: Place = NO_PLACE) -
     for name in ("metadata", "model_settings"):
         _check_size(f"The {name}", canonical_json(getattr(definition, name)), MAX_JSON_BYTES, where)
     members = Members(lambda agent, place: _compile(agent, depth + 1, place))
-    team = lower_team(definition, members, where)
+    if definition.strategy == "plan_execute":
+        team: TeamPlan | None = lower_plan_execute(definition, members, where)
+    else:
+        team = lower_team(definition, members, where)
     tools = _tool_table(definition.tools, where, members)
-    for tool in (*transfer_tools(definition, members), *place.tools):
-        _add_tool(tools, tool, where)
+    if team is not None and team.strategy == "plan_execute":
+        check_plan(definition, tools, where)
+    else:
+        for tool in (*transfer_tools(definition, members), *place.tools):
+            _add_tool(tools, tool, where)
+        if team is not None and place.tools:
+            tools = {}  # a team within a swarm asks no model that could hand over
     watches = place.watches
-    if team is not None and place.tools:
-        tools = {}  # a team within a swarm asks no model that could hand over
     plan = Plan(
         agent=definition.name,
         definition_hash=content_hash(definition),

@@ -158,6 +158,18 @@ def transfer_tools(definition: AgentDefinition, members: Members) -> list[ToolPl
     return found
 
 
+def _refuse_plan_options(definition: AgentDefinition, where: str) -> None:
+    """Refuse what only plan_execute has a use for."""
+    for option in ("planner", "fallback", "fallback_max_turns", "planner_context", "plan"):
+        if getattr(definition, option):
+            raise DefinitionError(
+                "E0106",
+                f"The strategy {definition.strategy} has no use for `{option}`",
+                where=where,
+                fix='Say strategy="plan_execute".',
+            )
+
+
 def _check_members(definition: AgentDefinition, where: str) -> None:
     if len(definition.agents) > MAX_AGENTS:
         raise invalid_option("agents", len(definition.agents), f"{MAX_AGENTS} agents at most", where)
@@ -184,12 +196,11 @@ def _check_members(definition: AgentDefinition, where: str) -> None:
 def _check_fit(definition: AgentDefinition, where: str) -> None:
     """Refuse what the strategy would never use."""
     strategy = definition.strategy
+    _refuse_plan_options(definition, where)
     if not definition.agents:
         if strategy != "handoff":
             raise DefinitionError("E0106", f"The strategy {strategy} needs agents", where=where)
         return
-    if strategy == "plan_execute":
-        raise DefinitionError("E0106", f"This server cannot do the strategy {strategy} yet", where=where)
     has_router = definition.router is not None or definition.router_function
     if has_router != (strategy == "router"):
         what = "needs a router" if strategy == "router" else "has no use for a router"

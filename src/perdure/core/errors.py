@@ -113,6 +113,7 @@ CODES: dict[str, tuple[str, int, str]] = {
     "E0706": ("agent_not_importable", 400, "The agent cannot be imported from this reference"),
     "E0707": ("runtime_configured", 400, "The runtime exists already"),
     "E0708": ("local_model", 502, "The local model cannot be used"),
+    "E0715": ("bad_recording", 400, "The file is not a recording that can be replayed"),
     # E08xx semantic memory
     "E0801": ("memory_extra", 400, "The library of a memory store or an embedder is not installed"),
     "E0802": ("memory_invalid", 400, "A memory entry, a query or a filter is not valid"),

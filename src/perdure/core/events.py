@@ -30,6 +30,7 @@ from perdure.core.talk_events import (
 from perdure.core.team_events import (
     AgentChosen,
     AnswerProposed,
+    ArgumentsRequested,
     BudgetGranted,
     BudgetReached,
     ChildCompleted,
@@ -42,6 +43,9 @@ from perdure.core.team_events import (
     HandoffDecided,
     HookEnded,
     JudgeRequested,
+    PlanAccepted,
+    PlanFailed,
+    PlanRejected,
     Replaced,
     StopDecided,
 )
@@ -56,6 +60,7 @@ __all__ = [
     "ApprovalDecided",
     "ApprovalKind",
     "ApprovalRequested",
+    "ArgumentsRequested",
     "BudgetGranted",
     "BudgetReached",
     "ChildCompleted",
@@ -91,6 +96,9 @@ __all__ = [
     "ModelRequested",
     "OutputRejected",
     "ParentRef",
+    "PlanAccepted",
+    "PlanFailed",
+    "PlanRejected",
     "Recorded",
     "Replaced",
     "SessionAwaited",
@@ -412,6 +420,10 @@ AnyEvent = (
     | Replaced
     | AnswerProposed
     | JudgeRequested
+    | PlanAccepted
+    | PlanRejected
+    | PlanFailed
+    | ArgumentsRequested
     | BudgetReached
     | BudgetGranted
     | CondenseRequested

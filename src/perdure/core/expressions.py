@@ -102,9 +102,9 @@ def holds(condition: str, output: Any) -> bool:
 def default_holds(output: Any) -> bool:
     """Whether an output looks like a success, where no condition says what one is.
 
-    It does not when it is null, when it is an object with `passed: false`, or when one of its texts has "ERROR".
+    It does not when it is null or false, when it is an object with `passed: false`, or when one of its texts has "ERROR".
     """
-    if output is None or (isinstance(output, dict) and output.get("passed") is False):
+    if output is None or output is False or (isinstance(output, dict) and output.get("passed") is False):
         return False
     left = [output]
     while left:

@@ -58,6 +58,7 @@ class TeamPlan(msgspec.Struct, frozen=True):
     planner: Member | None = None
     fallback: Member | None = None
     plan: dict[str, Any] | None = None
+    planner_context: tuple[str, ...] = ()
 
     def member(self, name: str) -> Member | None:
         """The agent of this name."""
@@ -179,7 +180,9 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def tool_specs(self) -> tuple[ToolSpec, ...]:
-        """The tools as the model sees them."""
+        """The tools as the model sees them: none where a plan calls them."""
+        if self.team is not None and self.team.strategy == "plan_execute":
+            return ()
         return tuple(t.spec for t in self.tools.values())
 
 

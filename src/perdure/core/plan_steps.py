@@ -79,6 +79,11 @@ class StepPlan(msgspec.Struct, frozen=True, omit_defaults=True):
     on_success: tuple[Operation, ...] = ()
     on_failure: tuple[Operation, ...] = ()
 
+    @property
+    def asks_a_model(self) -> bool:
+        """Whether a model writes the arguments of an operation."""
+        return any(operation.generate is not None for step in self.steps for operation in step.operations)
+
 
 def ready(plan: StepPlan, done: Collection[int], started: Collection[int] = ()) -> list[int]:
     """The steps that may begin now, by index: not begun yet, and all that they depend on is done.

@@ -44,7 +44,7 @@ Rules:
 - {"$ref": "fetch"} anywhere in "args" or "context" is the result of the step fetch, {"$ref": "fetch.rows.0.name"} a \
 place in it. The result of a step is that of its last operation; of a parallel step it is the list of all.
 - A "success_condition" is about the tool's output, $: paths ($.a.b, $.rows[0]), == != < <= > >=, in, contains, and, or, \
-not, len(). Without one, an output fails that is null, has "passed": false, or has the text ERROR.
+not, len(). Without one, an output fails that is null or false, has "passed": false, or has the text ERROR.
 - JSON has no comments: leave out what stands behind // above."""
 
 

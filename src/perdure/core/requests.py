@@ -1,10 +1,11 @@
-"""What a model is asked, assembled from the plan and the conversation: a turn, a judgement, a summary.
+"""What a model is asked, assembled from the plan and the conversation: a turn, a judgement, a summary, arguments.
 
 The messages of a turn are a prefix of those of the next one, but where a window of the agent's memory moves on or the
 conversation is condensed: both are seldom, so that a provider's cache of the prefix stays good (see `windows`).
 """
 
 from perdure.core import events as ev
+from perdure.core.arguments import arguments_request
 from perdure.core.definition import OutputDefinition
 from perdure.core.guards import JUDGE_SCHEMA, judge_text
 from perdure.core.messages import Message, TextPart, user
@@ -58,6 +59,10 @@ def assemble(
     asked = transcript.condensing.get(step)
     if asked is not None:
         return _summary_request(plan, transcript, asked, execution_id, attempt)
+    writing = transcript.writing.get(step)
+    if writing is not None:
+        model = plan.model if transcript.model is None else parse_model(transcript.model)
+        return arguments_request(plan, model, transcript.given.text, writing, execution_id, attempt)
     output: OutputDefinition | None = plan.output
     instructions = plan.instructions if transcript.instructions is None else transcript.instructions
     return ModelRequest(
@@ -79,9 +84,8 @@ def assemble(
 
 def _judge_request(plan: Plan, judge: ev.JudgeRequested, execution_id: str, attempt: int) -> ModelRequest:
     """What a judging model is asked: the policy and the text, and nothing of the conversation."""
-    asked = (
-        plan.tools[judge.tool].guards if judge.tool else plan.guards
-    )  # one name, one guardrail, in one place
+    # A name is one guardrail's in one place: the agent and each of its tools may have one of this name.
+    asked = plan.tools[judge.tool].guards if judge.tool else plan.guards
     guard = next(g for g in asked if g.name == judge.guard)
     return ModelRequest(
         execution_id=execution_id,

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from perdure.core.event_base import ErrorInfo, Event, Handover, HistoryRef
 from perdure.core.messages import Message
 from perdure.core.model import Usage
+from perdure.core.plan_steps import StepPlan
 
 # Functions on workers -----------------------------------------------------------------------------------
 
@@ -161,6 +162,54 @@ class StopDecided(Event, frozen=True, omit_defaults=True, tag="stop_decided"):
 
     turn: int
     stop: bool
+
+
+# Plans of plan_execute ----------------------------------------------------------------------------------
+
+
+class PlanAccepted(Event, frozen=True, omit_defaults=True, tag="plan_accepted"):
+    """A plan was checked and is carried out from here on. `by` is planner, or definition (a fixed plan)."""
+
+    BODY: ClassVar[str | None] = "plan"
+    plan: StepPlan
+    by: Literal["planner", "definition"] = "planner"
+
+
+class PlanRejected(Event, frozen=True, omit_defaults=True, tag="plan_rejected"):
+    """What the planner gave cannot be carried out; `errors` go back to it, if it may try again."""
+
+    errors: tuple[str, ...]
+
+
+class PlanFailed(Event, frozen=True, omit_defaults=True, tag="plan_failed"):
+    """The plan goes no further: an operation has failed, a validation does not hold, or there is no plan.
+
+    `operation` is the step of the one that failed, if one did; `stopped` are the steps that were open and are no more.
+    """
+
+    errors: tuple[str, ...]
+    operation: str = ""
+    stopped: tuple[str, ...] = ()
+
+
+class ArgumentsRequested(Event, frozen=True, omit_defaults=True, tag="arguments_requested"):
+    """An attempt at having a model write the arguments of a call begins; its answer is no part of the conversation.
+
+    `shape` is what the plan says of them, besides the tool's own schema. `tries` counts from 1; from the second on,
+    `answer` is what the model wrote before, and `errors` what is wrong with it.
+    """
+
+    BODY: ClassVar[str | None] = "context"
+    step: str
+    tool: str
+    instructions: str
+    context: Any = None
+    shape: Any = None
+    max_tokens: int | None = None
+    attempt: int = 1
+    tries: int = 1
+    answer: str = ""
+    errors: tuple[str, ...] = ()
 
 
 # Budgets ------------------------------------------------------------------------------------------------

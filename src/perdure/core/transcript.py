@@ -5,7 +5,6 @@ a prefix of those of turn n+1, and the results of one answer's calls stand in th
 the order in which they came in.
 """
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,9 +13,11 @@ import msgspec
 from perdure.core import events as ev
 from perdure.core.history import Entry, conversation_text, entry_of, text_of
 from perdure.core.messages import Message, TextPart, ToolResultPart, user
+from perdure.core.plan_run import PlanRun, messages_result, place_of
 from perdure.core.windows import Condensation, condensed
 
 SUM_UP = "Your agents have answered. Sum up what they said in one answer to the request, and leave nothing of substance out."
+SUM_UP_PLAN = "A plan was carried out for this request. Answer the request with what its steps gave, and leave nothing of substance out."
 CONTINUE = "Your answer was cut off at its length limit. Go on exactly where it stopped, without repeating."
 
 
@@ -55,11 +56,13 @@ class Transcript:
         passed_on: what was said while a child is open, by the child's step.
         condensing: the open requests for a summary, by step.
         judges: the open questions to judging models, by step.
+        plan_run: how far the plan of plan_execute has come; None: there is none.
         replaced: what guardrails and callbacks put in the place of something, by subject, in this turn.
         instructions: what a function gave for them; None: the plan's. `added_instructions` stand behind them this turn.
         model: what a budget has put in the place of the plan's model; `last_breach` is the last limit that was met.
         last_reply: the model's last answer; `asking` is its message.
         proposed: the answer that is being judged.
+        writing: the open requests for arguments of a plan's calls, by step.
 
     Args:
         history: the conversation that this one goes on from.
@@ -90,9 +93,11 @@ class Transcript:
         "messages",
         "model",
         "passed_on",
+        "plan_run",
         "proposed",
         "replaced",
         "said_ids",
+        "writing",
     )
 
     def __init__(self, history: Sequence[Message] = ()) -> None:
@@ -104,7 +109,8 @@ class Transcript:
         self.children: dict[str, ev.ChildRequested] = {}
         self.judges: dict[str, ev.JudgeRequested] = {}
         self.condensing: dict[str, ev.CondenseRequested] = {}
-        self.given = _NO_MESSAGE
+        self.writing: dict[str, ev.ArgumentsRequested] = {}
+        self.plan_run: PlanRun | None = None
         self.inbox: list[ev.MessageReceived] = []
         self.said_ids: set[str] = set()
         self.model: str | None = None
@@ -135,6 +141,8 @@ class Transcript:
         take = _FOLD.get(type(event))
         if take is not None:
             take(self, event, at_ms)
+        if self.plan_run is not None:
+            self.plan_run.fold(event)
 
     def _started(self, event: ev.ExecutionStarted, _at_ms: int) -> None:
         self._context = event.context
@@ -142,30 +150,48 @@ class Transcript:
         self.messages.append(opening(event))
         if event.strategy:
             self.entries.append(Entry("", self.messages[-1]))
+        if event.strategy == "plan_execute":
+            self.plan_run = PlanRun()
 
     def opening_with(self, text: str) -> Message:
         """The first message, when another text stands for what was asked."""
         return in_context(with_text(self.given, text), self._context)
 
+    def is_aside(self, step: str) -> bool:
+        """Whether a model step is open whose answer is no part of the conversation."""
+        return step in self.judges or step in self.condensing or step in self.writing
+
     def result_of(self, step: str) -> Any:
         """The result of a call of this turn."""
         found = self._results.get(step)
+        if found is None and self.plan_run is not None and (place := place_of(step)) is not None:
+            return self.plan_run.outputs.get(place)
         return None if found is None else found.result
 
-    def listed(self, recent: Sequence[ev.Event] = ()) -> list[dict[str, str]]:
-        """The conversation as JSON for functions: what the next model call is shown, as it stands after *recent* events."""
-        ahead = copy.copy(self)
-        for name in self.__slots__:
+    def copy(self) -> "Transcript":
+        """Another one, which can be folded further without this one."""
+        other = Transcript()
+        for name in Transcript.__slots__:
             value = getattr(self, name)
-            if isinstance(value, list | dict | set):
-                setattr(ahead, name, value.copy())
-        for event in recent:
-            ahead.fold(event, 0)
-        ahead._show_the_rest()
-        return [{"role": m.role, "text": m.text} for m in ahead.messages]
+            setattr(other, name, value.copy() if isinstance(value, list | dict | set) else value)
+        other.passed_on = {step: list(said) for step, said in self.passed_on.items()}
+        return other
+
+    def listed(self) -> list[dict[str, str]]:
+        """The conversation as JSON for functions, with what the next model call will be shown besides."""
+        results, after = self._next()
+        unseen = [said.message for said in self.inbox]
+        coming = [*([results] if results else []), *([after] if after else []), *unseen]
+        return [{"role": m.role, "text": told_text(m)} for m in (*self.messages, *coming)]
+
+    def _next(self) -> tuple[Message | None, Message | None]:
+        """What the next model call is shown in addition: the results of the calls, and a word of the machine's."""
+        steps = sorted(self._results, key=self._index.__getitem__)
+        results = Message("tool", tuple(self._results[s] for s in steps)) if steps else None
+        return results, self._after
 
     def _completed(self, event: ev.ModelCompleted, _at_ms: int) -> None:
-        if self.judges.pop(event.step, None) is not None:
+        if self.judges.pop(event.step, None) is not None or self.writing.pop(event.step, None) is not None:
             return
         asked = self.condensing.pop(event.step, None)
         if asked is not None:
@@ -185,22 +211,19 @@ class Transcript:
     def _next_turn(self, event: ev.ModelRequested, _at_ms: int) -> None:
         if event.attempt == 1:
             self.replaced.clear()
-        self._show_the_rest()
-
-    def _show_the_rest(self) -> None:
-        """Put what the model has not been shown yet at the end of the messages."""
+        results, after = self._next()
         unseen, self.inbox = self.inbox, []
-        if self._results:
-            steps = sorted(self._results, key=self._index.__getitem__)
-            self.messages.append(Message("tool", tuple(self._results[s] for s in steps)))
+        if results is not None:
+            self.messages.append(results)
             self._results = {}
-        if self._after is not None:
-            self.messages.append(self._after)
+        if after is not None:
+            self.messages.append(after)
             self._after = None
         self.messages += [said.message for said in unseen]
 
     def _add(self, step: str, call_id: str, tool: str, result: Any, *, is_error: bool) -> None:
-        self._results[step] = ToolResultPart(call_id, tool, result, is_error)
+        if self.plan_run is None or place_of(step) is None:  # what a plan called is no result for a model
+            self._results[step] = ToolResultPart(call_id, tool, result, is_error)
 
     def _settle(self, step: str, result: Any, *, is_error: bool) -> None:
         call = self.calls.pop(step)
@@ -250,8 +273,10 @@ class Transcript:
 
     def _agent_chosen(self, event: ev.AgentChosen, _at_ms: int) -> None:
         if event.by == "synthesis":
-            said = conversation_text(self.entries[1:])
-            self.messages.append(user(f"{SUM_UP}\n\n{said}"))
+            text = f"{SUM_UP}\n\n{conversation_text(self.entries[1:])}"
+            if self.plan_run is not None:
+                text = f"{SUM_UP_PLAN}\n\n{self.plan_run.told()}"
+            self.messages.append(user(text))
 
     def _output_rejected(self, event: ev.OutputRejected, _at_ms: int) -> None:
         self.cut = []
@@ -264,6 +289,13 @@ class Transcript:
 
     def _judge_requested(self, event: ev.JudgeRequested, _at_ms: int) -> None:
         self.judges[event.step] = event
+
+    def _arguments_requested(self, event: ev.ArgumentsRequested, _at_ms: int) -> None:
+        self.writing[event.step] = event
+
+    def _plan_failed(self, _event: ev.PlanFailed, _at_ms: int) -> None:
+        for open_ in (self.calls, self.functions, self.children, self.passed_on, self.judges, self.writing):
+            open_.clear()  # they were stopped
 
     def _condense_requested(self, event: ev.CondenseRequested, _at_ms: int) -> None:
         self.condensing[event.step] = event
@@ -312,12 +344,12 @@ class Transcript:
     def _taken(self, event: ev.MessagesTaken, _at_ms: int) -> None:
         self._index.setdefault(event.step, len(self._index))
         taken, self.inbox = self.inbox[: event.count], self.inbox[event.count :]
-        result = {"messages": [{"text": said.message.text, "by": said.by} for said in taken]}
-        self._add(event.step, event.call_id, event.tool, result, is_error=False)
+        self._add(event.step, event.call_id, event.tool, messages_result(taken), is_error=False)
 
     def _budget_reached(self, event: ev.BudgetReached, _at_ms: int) -> None:
         self.last_breach = event
         self.judges.pop(event.step, None)
+        self.writing.pop(event.step, None)
         if event.model:
             self.model = event.model
         if event.step in self.calls:
@@ -368,6 +400,8 @@ _FOLD: dict[type[ev.Event], Callable[[Transcript, Any, int], None]] = {
     ev.AnswerRefused: Transcript._answer_refused,  # noqa: SLF001
     ev.JudgeRequested: Transcript._judge_requested,  # noqa: SLF001
     ev.CondenseRequested: Transcript._condense_requested,  # noqa: SLF001
+    ev.ArgumentsRequested: Transcript._arguments_requested,  # noqa: SLF001
+    ev.PlanFailed: Transcript._plan_failed,  # noqa: SLF001
     ev.AnswerProposed: Transcript._proposed,  # noqa: SLF001
     ev.HookEnded: Transcript._hook_ended,  # noqa: SLF001
     ev.Replaced: Transcript._replaced,  # noqa: SLF001
@@ -409,6 +443,12 @@ def with_text(message: Message, text: str) -> Message:
     """A message with another text; what is no text of it stays."""
     others = tuple(part for part in message.parts if not isinstance(part, TextPart))
     return Message(message.role, (TextPart(text), *others))
+
+
+def told_text(message: Message) -> str:
+    """A message as functions are told it: its text, and the results that it has."""
+    results = (p for p in message.parts if isinstance(p, ToolResultPart))
+    return "\n".join(filter(None, (message.text, *(f"{p.tool}: {text_of(p.result)}" for p in results))))
 
 
 def error_result(error: ev.ErrorInfo) -> dict[str, Any]:

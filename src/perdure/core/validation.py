@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import UnknownType
+from jsonschema.exceptions import SchemaError, UnknownType
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
@@ -72,6 +72,17 @@ def _depends(path: tuple[str | int, ...], keyword: str, unknown: Collection[tupl
         path[: len(place)] == place or (place[: len(path)] == path and keyword not in _ABOUT_THE_OUTSIDE)
         for place in unknown
     )
+
+
+def is_schema(value: Any) -> bool:
+    """Whether *value* is a JSON Schema, and not just an object: only one that is can be held to."""
+    if not isinstance(value, dict):
+        return False
+    try:
+        Draft202012Validator.check_schema(value)
+    except (SchemaError, *_UNCHECKABLE):
+        return False
+    return True
 
 
 def not_storable(value: Any) -> str | None:

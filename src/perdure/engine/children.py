@@ -4,8 +4,8 @@ StartChild   performed after the parent's record of it is durable (E1). The id s
 child that was begun before a crash is found again and not begun twice (E4).
 the end      of a child is given to its parent as an input. What a crash takes away between the two records is made
 good at the next start: whoever waits for a child looks whether it has ended.
-StopChild    cancels the child (E9). A crash between the parent's end and the child's leaves a running child of an
-ended parent; the next start finds and cancels it (`take_up_orphans`).
+StopChild    cancels the child (E9). A crash between the parent's end and the child's leaves a running child of
+a parent that waits for it no more; the next start finds and cancels it (`take_up_orphans`).
 """
 
 import asyncio
@@ -250,9 +250,9 @@ class Children:
         self._residency.deliver(parent_id, item)
 
     async def take_up_orphans(self) -> None:
-        """Cancel what still runs although its parent has ended (E9)."""
+        """Cancel what still runs although its parent has ended, or waits for it no more (E9)."""
         for child_id in await self._journal.orphans():
-            self._spawn(self._cancel(child_id, "its parent has ended"))
+            self._spawn(self._cancel(child_id, "its parent waits for it no more"))
 
     # ---------------------------------------------------------------------------------------------------
 
@@ -260,6 +260,7 @@ class Children:
         task = asyncio.get_running_loop().create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # one that is cancelled before it begins never runs it
         return task
 
     async def _guarded(self, work: Coroutine[None, None, None]) -> None:

@@ -73,10 +73,10 @@ class ModelCalls:
         part = self._streams.begin(execution_id, step, attempt)
         self.made += 1
 
-        is_judge = step in resident.transcript.judges or step in resident.transcript.condensing
+        is_aside = resident.transcript.is_aside(step)
 
         def on_delta(delta: Delta) -> None:
-            if not is_judge:  # what a judge says is no part of the answer
+            if not is_aside:  # what a judge says is no part of the answer
                 self._streams.delta(execution_id, part, delta)
 
         try:

@@ -182,7 +182,7 @@ class Journal(Protocol):
         """
 
     async def orphans(self) -> list[str]:
-        """Ids of the executions that have not ended although their parent has, oldest first."""
+        """Ids of the executions that have not ended although their parent has, or waits for them no more; oldest first."""
 
     async def due(self, now_ms: int, limit: int) -> list[str]:
         """Ids whose `next_due_ms` is at or before *now_ms*, the longest overdue first."""

@@ -32,7 +32,7 @@ def approval_rows(resident: Resident, events: Sequence[ev.Event], at_ms: int) ->
                 answer=event.answer,
             )
             rows[row.approval_id] = row
-        elif isinstance(event, ev.TERMINAL):
+        elif isinstance(event, (*ev.TERMINAL, ev.PlanFailed)):  # what was open is stopped
             for row in resident.asked.values():
                 rows[row.approval_id] = msgspec.structs.replace(row, decision="void", decided_at_ms=at_ms)
             resident.asked = {}

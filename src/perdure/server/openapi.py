@@ -4,6 +4,7 @@
 fails when it is not.
 """
 
+import functools
 import re
 import sys
 from typing import Any
@@ -49,6 +50,7 @@ def document() -> dict[str, Any]:
     }
 
 
+@functools.cache
 def encode_document() -> bytes:
     """The document as indented JSON, always the same bytes for the same server."""
     return msgspec.json.format(msgspec.json.encode(document()), indent=2) + b"\n"

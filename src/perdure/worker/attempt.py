@@ -8,7 +8,7 @@ import asyncio
 import contextvars
 import functools
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -146,11 +146,10 @@ class Attempt:
     def _begin(self, tool: Served) -> asyncio.Future[Any]:
         if isinstance(tool, WorkerFunction):
             steps = tool.begin(self.task.arguments, self._context)
-            return asyncio.ensure_future(_contained(answer_of(steps, self._threads)))
+            return asyncio.ensure_future(_contained(functools.partial(answer_of, steps, self._threads)))
         arguments = bind_arguments(tool, self.task.arguments, self._context)
         if tool.is_async:
-            coroutine: Coroutine[Any, Any, Any] = tool(**arguments)
-            return asyncio.ensure_future(_contained(coroutine))
+            return asyncio.ensure_future(_contained(functools.partial(tool, **arguments)))
         variables = contextvars.copy_context()
         return self._threads.run(functools.partial(variables.run, tool, **arguments))
 
@@ -229,10 +228,13 @@ class _ExitError(Exception):
         self.asked = asked
 
 
-async def _contained(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """A task that ends in SystemExit takes its event loop with it, and the worker and all its other tasks too."""
+async def _contained(call: Callable[[], Any]) -> Any:
+    """A task that ends in SystemExit takes its event loop with it, and the worker and all its other tasks too.
+
+    The coroutine is made in here, so that none is left behind when the task is cancelled before it begins.
+    """
     try:
-        return await coroutine
+        return await call()
     except SystemExit as asked:
         raise _ExitError(asked) from asked
 

@@ -65,6 +65,8 @@ class Worker:
         concurrency: tasks that run at the same time.
         name: how the worker shows itself; host, process and a random part by default.
         dependencies: objects of this process that the tools find in their context.
+        threads: where synchronous functions run; closed with the worker.
+        heartbeats: what keeps the leases; tests on virtual time have theirs in the worker's loop.
     """
 
     def __init__(
@@ -76,6 +78,8 @@ class Worker:
         concurrency: int = 32,
         name: str | None = None,
         dependencies: Mapping[str, Any] | None = None,
+        threads: Threads | None = None,
+        heartbeats: type[Heartbeats] = Heartbeats,
     ) -> None:
         self._api = api
         self._clock = clock
@@ -93,8 +97,8 @@ class Worker:
         self._room_made = asyncio.Event()
         self._finished = asyncio.Event()
         self._outbox = Outbox()
-        self._threads = Threads("perdure-tool")
-        self._heartbeats = Heartbeats(api, self.name, self._in_hand.values(), self._lose)
+        self._threads = threads or Threads("perdure-tool")
+        self._heartbeats = heartbeats(api, self.name, self._in_hand.values(), self._lose)
         self._polls: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._generation = 0

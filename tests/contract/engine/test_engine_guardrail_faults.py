@@ -428,6 +428,34 @@ async def test_a_decision_on_a_question_that_does_not_fit_it(m: Harness):
     assert (await m.ended(execution_id)).output == "a bad answer"
 
 
+@pytest.mark.parametrize(
+    ("place", "content"), [("agent input", 5), ("agent input", {"a": 1}), ("tool input", "text")]
+)
+async def test_a_content_that_cannot_take_the_place(m: Harness, place: str, content: Any):
+    """A prompt is a text and arguments are an object: another content is refused, and the question still waits."""
+    await opened(m, *script(place))
+    execution_id = await begun(m, place, guard("regex", place, "human"))
+    await m.until(execution_id, "waiting:approval")
+    (row,) = await m.executions.approvals(execution_id, pending=True)
+    with pytest.raises(Exception, match="E0421"):
+        await m.executions.decide(row.approval_id, decision("approved", answer={"content": content}))
+    assert (await m.executions.approval(row.approval_id)).decision is None
+    await m.executions.cancel(execution_id, "ann", "")
+
+
+async def test_arguments_of_a_person_that_do_not_fit_the_tool(m: Harness):
+    """The tool does not run with them; the model is told, and goes on."""
+    model = await opened(m, *script("tool input"))
+    async with working(m) as worker:
+        execution_id = await begun(m, "tool input", guard("regex", "tool input", "human"))
+        await m.until(execution_id, "waiting:approval")
+        (row,) = await m.executions.approvals(execution_id, pending=True)
+        await m.executions.decide(row.approval_id, decision("approved", answer={"content": {"q": 5}}))
+        assert (await m.ended(execution_id)).output == "fine"
+    assert worker.looked == ["fine"]
+    assert "E0305" in shown(model, 1)
+
+
 # Texts that are made to hurt -----------------------------------------------------------------------------------
 
 HOSTILE = {

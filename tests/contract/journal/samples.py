@@ -11,6 +11,7 @@ from perdure.core.events import (
     AnyEvent,
     ApprovalDecided,
     ApprovalRequested,
+    ArgumentsRequested,
     ChildCompleted,
     ChildRequested,
     ErrorInfo,
@@ -22,6 +23,7 @@ from perdure.core.events import (
     MessageReceived,
     ModelCompleted,
     ModelRequested,
+    PlanAccepted,
     Replaced,
     ToolCompleted,
     ToolFailed,
@@ -31,6 +33,7 @@ from perdure.core.events import (
 from perdure.core.messages import Message, TextPart, ToolCallPart, user
 from perdure.core.model import ModelRef, ModelSettings, ToolSpec, Usage
 from perdure.core.plan import Plan, ToolPlan
+from perdure.core.plan_steps import Operation, PlanStep, StepPlan
 from perdure.engine.ports import ApprovalRow, Commit, NewExecution, Status, StoredExecution
 
 T0 = 1_700_000_000_000  # wall time of the first commit in most tests, ms
@@ -191,6 +194,8 @@ def every_body_event(body_text: str) -> tuple[AnyEvent, ...]:
         AnswerProposed(subject="t1.out", output={"proposed": body_text}),
         Replaced(subject="t1.out", value={"instead": body_text}, by="@after_agent"),
         MessageReceived(id="m1", message=user(f"Said: {body_text}"), by="ann"),
+        PlanAccepted(StepPlan((PlanStep("a", (Operation("refund", {"note": body_text}),)),)), "definition"),
+        ArgumentsRequested("o1.g0", "refund", "Write.", context=[body_text]),
     )
 
 

@@ -189,6 +189,20 @@ def test_find_lists_newest_first_in_pages(journal):
     run(journal, body)
 
 
+def test_orphans_are_those_that_nobody_waits_for(journal):
+    """A running child is one when its parent has ended, or has its id no more in its state; the oldest first."""
+
+    async def body(j):
+        await commit(j, first("x1", state=b'{"steps":{"c1":{"child_id":"x3"}}}', status="waiting:child"))
+        await commit(j, first("x2", status="completed"))
+        for child, parent in (("x3", "x1"), ("x4", "x1"), ("x5", "x2"), ("x6", None)):
+            await commit(j, first(child, new_parent_id=parent))
+        await commit(j, first("x7", status="failed", new_parent_id="x2"))
+        assert await j.orphans() == ["x4", "x5"]
+
+    run(journal, body)
+
+
 def test_unfinished_is_what_a_restart_takes_up(journal):
     """What can have had a step in flight, oldest first, with its state; nothing that waits for a person or a timer."""
 

@@ -138,7 +138,9 @@ teller = Agent("teller", MockModel([text(STORY, chunks=40, chunk_delay_ms=100)])
 # A bureau: a team of two, of whom the second needs a person --------------------------------------------------
 
 REPORT = " ".join(f"line{i}" for i in range(20))
-reporter = Agent("reporter", MockModel([text(REPORT, chunks=20, chunk_delay_ms=100)]))
+reporter = Agent(
+    "reporter", MockModel([call("add", a=1, b=2), text(REPORT, chunks=20, chunk_delay_ms=100)]), tools=[add]
+)
 bureau = Agent("bureau", agents=[reporter, cashier], strategy="sequential")
 
 AGENTS = {a.name: a for a in (errand(0), cashier, carrier(0), clerk, teller, bureau)}

@@ -1,12 +1,11 @@
-"""Starts a team, says its id, and serves its tools until it is killed."""
+"""Deploys a team and starts it by its name, says its id, and ends: its tools are served by others."""
 
 import json
-import time
 
 from perdure import AgentRuntime
 from tests.story.programs.cast import bureau
 
 if __name__ == "__main__":
-    runtime = AgentRuntime()
-    print(json.dumps(runtime.start(bureau, "Report, then refund").execution_id), flush=True)
-    time.sleep(600)
+    with AgentRuntime() as runtime:
+        runtime.deploy(bureau)
+        print(json.dumps(runtime.start("bureau", "Report, then refund").execution_id), flush=True)

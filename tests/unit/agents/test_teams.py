@@ -268,6 +268,14 @@ def test_a_swarm_without_a_model_has_a_members():
     assert made.model == MODEL
 
 
+def test_a_swarm_of_teams_needs_no_model():
+    """Without a word of its own a swarm asks no model, and its teams have theirs further down."""
+    inner = Agent("inner", agents=[member("a", model=MODEL)], strategy="sequential")
+    assert agent_definition(Agent("t", agents=[inner], strategy="swarm")).model == ""
+    with pytest.raises(PerdureError, match="has no model"):
+        agent_definition(Agent("t", instructions="Lead.", agents=[inner], strategy="swarm"))
+
+
 def test_an_agent_that_speaks_needs_a_model():
     """Without a model of its own or one to inherit it is refused, wherever it stands."""
     for team in (

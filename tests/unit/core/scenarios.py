@@ -11,6 +11,7 @@ from perdure.core.machines.backoff import MOST_LOST
 from tests.unit.core.budget_scenarios import BUDGET_SCENARIOS, set_aside_budgets
 from tests.unit.core.inbox_scenarios import INBOX_SCENARIOS, set_aside_inboxes
 from tests.unit.core.joint_scenarios import JOINT_SCENARIOS, set_aside_joints
+from tests.unit.core.plan_scenarios import PLAN_SCENARIOS, set_aside_plans
 from tests.unit.core.plans import FORECAST, plan
 from tests.unit.core.play import T0, Play, call
 from tests.unit.core.team_scenarios import TEAM_SCENARIOS, set_aside_teams
@@ -305,6 +306,7 @@ SCENARIOS: dict[str, Callable[[], Play]] = {
         *JOINT_SCENARIOS,
         *INBOX_SCENARIOS,
         *BUDGET_SCENARIOS,
+        *PLAN_SCENARIOS.values(),
     )
 }
 
@@ -316,5 +318,6 @@ def all_plays() -> list[Play]:
         *set_aside_joints(),
         *set_aside_inboxes(),
         *set_aside_budgets(),
+        *set_aside_plans(),
     )
     return [*(made() for made in SCENARIOS.values()), *ends_set_aside(), *set_aside]

@@ -197,5 +197,5 @@ def test_a_long_condition_is_judged_at_once():
     ],
 )
 def test_success_by_default(output, good: bool):
-    """Without a condition an output fails that is null, has passed: false, or has the text ERROR."""
+    """Without a condition an output fails that is null or false, has passed: false, or has the text ERROR."""
     assert default_holds(output) is good

@@ -399,7 +399,10 @@ def _open_work(records: list[ev.Recorded]) -> set[tuple[str, str]]:
             case ev.ExecutionStarted() | ev.ExecutionResumed():
                 active = True
             case (
-                ev.ModelRequested(step=step) | ev.JudgeRequested(step=step) | ev.CondenseRequested(step=step)
+                ev.ModelRequested(step=step)
+                | ev.JudgeRequested(step=step)
+                | ev.CondenseRequested(step=step)
+                | ev.ArgumentsRequested(step=step)
             ):
                 work.add(("CallModel", step))
             case (
@@ -426,6 +429,8 @@ def _open_work(records: list[ev.Recorded]) -> set[tuple[str, str]]:
                 work.discard(("StartChild", step))
             case ev.BudgetReached(step=step):
                 work -= {("CallModel", step), ("OfferTask", step)}
+            case ev.PlanFailed(stopped=stopped):
+                work = {item for item in work if item[1] not in stopped}
             case ev.SessionAwaited(step=step):
                 work.add(("AwaitSession", step))
             case ev.SessionJoined(step=step):

@@ -10,6 +10,7 @@ from perdure.core.errors import ExecutionError
 from perdure.core.machines.turn_state import PHASES, STEPS, Phase, Step, StepStatus, TurnState, evolve
 from perdure.core.messages import user
 from perdure.core.model import Usage
+from perdure.core.plan_steps import StepPlan
 from tests.unit.core.play import FAULT, Play
 from tests.unit.core.scenarios import SCENARIOS, all_plays
 
@@ -48,6 +49,10 @@ SAMPLES: dict[type[ev.Event], ev.Event] = {
         ev.ChildCompleted(S, "out"),
         ev.ChildFailed(S, FAULT),
         ev.JudgeRequested(S, "polite", "Hi"),
+        ev.ArgumentsRequested(S, "weather", "Write."),
+        ev.PlanAccepted(StepPlan(())),
+        ev.PlanRejected(("no plan",)),
+        ev.PlanFailed(("it broke",)),
         ev.GuardDecided("in", "polite", passed=True),
         ev.HookEnded("in", "@before_agent"),
         ev.Replaced("in", "Hello", "@before_agent"),

@@ -42,18 +42,15 @@ def stops(draft: Draft) -> bool:
     plan, state = draft.scope.plan, draft.state
     if not state.turn or not (plan.termination or plan.stop_when):
         return False
-    text = draft.scope.transcript.last_text
+    transcript = draft.transcript()
+    text = transcript.last_text
     if plan.termination is not None:
         why = conditions.met(plan.termination, conditions.Said(text, state.turn, state.usage))
         if why:
             complete(draft, text, "termination", why)
             return True
     if plan.stop_when and state.stop_asked < state.turn:
-        arguments = {
-            "result": text,
-            "messages": draft.scope.transcript.listed(draft.events),
-            "iteration": state.turn,
-        }
+        arguments = {"result": text, "messages": transcript.listed(), "iteration": state.turn}
         functions.request(draft, f"t{state.turn}.stop", "@stop_when", arguments)
         return True
     return False
@@ -148,9 +145,12 @@ def _watched(draft: Draft) -> ev.Handover | None:
     return None
 
 
-def passes_on(draft: Draft, asked: ev.ChildRequested) -> None:
-    """End with the answer of the agent that was handed over to, where the agent does not speak after it."""
-    ended = draft.event_of(ev.ChildCompleted)
-    alone = not draft.state.steps and len(draft.scope.transcript.messages[-1].tool_calls) == 1
-    if ended is not None and asked.role == "handoff" and not draft.scope.plan.synthesize and alone:
-        complete(draft, ended.output, "handoff")
+def passes_on(draft: Draft, subject: str) -> None:
+    """End with the answer of the agent that was handed over to, where the agent does not speak after it.
+
+    Asked when the result has passed what judges it, and is what they left of it.
+    """
+    tool = joints.tool_of(draft, subject)
+    alone = not draft.state.steps and len(draft.scope.transcript.asking.tool_calls) == 1
+    if tool is not None and tool.kind == "transfer" and not draft.scope.plan.synthesize and alone:
+        complete(draft, joints.content(draft, subject), "handoff")

@@ -58,6 +58,10 @@ def ask_again(draft: Draft, step_id: str, step: Step) -> None:
     if summary is not None:
         draft.record(msgspec.structs.replace(summary, attempt=attempt), CallModel(step_id, attempt))
         return
+    arguments = draft.scope.transcript.writing.get(step_id)
+    if arguments is not None:
+        draft.record(msgspec.structs.replace(arguments, attempt=attempt), CallModel(step_id, attempt))
+        return
     draft.record(ev.ModelRequested(step_id, draft.state.turn, attempt), CallModel(step_id, attempt))
 
 

@@ -11,6 +11,7 @@ from perdure.core.errors import ToolError
 from perdure.core.machines.turn_state import TurnState, copy_of, evolve
 from perdure.core.messages import Message
 from perdure.core.plan import Plan
+from perdure.core.plan_run import PlanRun
 from perdure.core.tokens import Tokens, heuristic_tokens
 from perdure.core.transcript import Transcript, in_context, opening, with_text
 
@@ -40,7 +41,7 @@ class Draft:
     `ways` says what comes after a joint (see `joints`), by its kind.
     """
 
-    __slots__ = ("effects", "events", "now_ms", "scope", "state", "ways")
+    __slots__ = ("effects", "events", "now_ms", "plan_run", "scope", "state", "ways")
 
     def __init__(self, scope: Scope, state: TurnState, now_ms: int, ways: "Ways") -> None:
         self.scope = scope
@@ -49,6 +50,7 @@ class Draft:
         self.now_ms = now_ms
         self.events: list[ev.AnyEvent] = []
         self.effects: list[Effect] = []
+        self.plan_run: tuple[PlanRun, int] | None = None  # kept by `operations.run_of`
 
     def record(self, event: ev.AnyEvent, *effects: Effect) -> None:
         """Change the state by *event*, keep it for the journal, and ask for *effects* after the commit."""
@@ -64,6 +66,13 @@ class Draft:
     def event_of(self, kind: type[E]) -> E | None:
         """The last event of a kind that this input has brought."""
         return next((event for event in reversed(self.events) if isinstance(event, kind)), None)
+
+    def transcript(self) -> Transcript:
+        """The conversation with what this input has brought. It is a copy: take it where it is needed."""
+        found = self.scope.transcript.copy()
+        for event in self.events:
+            found.fold(event, self.now_ms)
+        return found
 
     def child(self, step: str) -> ev.ChildRequested | None:
         """The request of a child whose end may have been recorded by this input."""

@@ -29,7 +29,7 @@ def fail(draft: Draft, function: str, agent: str, why: str) -> None:
         why=why,
         fix="Mend the function; what it fails to say is never taken for a yes.",
     )
-    draft.record(ev.ExecutionFailed(error))
+    draft.end(ev.ExecutionFailed(error))
 
 
 def answer(result: Any, field: str, of: type) -> Any:

@@ -22,12 +22,15 @@ from perdure.core.machines import functions, joints, questions
 from perdure.core.machines.draft import Draft
 from perdure.core.validation import parse_answer, problems
 
-PASS_SCHEMA: dict[str, Any] = {
-    "anyOf": [
-        {"type": "null"},
-        {"type": "object", "properties": {"content": {}}, "additionalProperties": False},
-    ]
-}
+# What a person may put in the place of a subject, by its kind; of all others any JSON.
+_CONTENT: dict[str, dict[str, Any]] = {"in": {"type": "string"}, "i": {"type": "object"}}
+
+
+def _pass_schema(subject: str) -> dict[str, Any]:
+    """What a person may answer: nothing, or a content that can take the place of the subject."""
+    content = _CONTENT.get(joints.kind_of(subject), {})
+    replaces = {"type": "object", "properties": {"content": content}, "additionalProperties": False}
+    return {"anyOf": [{"type": "null"}, replaces]}
 
 
 def judge(draft: Draft, subject: str, number: int, guard: GuardrailDefinition) -> GuardVerdict | None:
@@ -80,7 +83,7 @@ def decide(draft: Draft, subject: str, number: int, guard: GuardrailDefinition, 
     if action == "human":
         question = {"guardrail": guard.name, "message": message, "content": joints.content(draft, subject)}
         step = f"{joints.step_of(subject, number)}h"
-        questions.ask(draft, step, "guardrail", f"@guard.{guard.name}", question, PASS_SCHEMA)
+        questions.ask(draft, step, "guardrail", f"@guard.{guard.name}", question, _pass_schema(subject))
     elif action == "raise":
         stop(draft, guard, message)
     else:

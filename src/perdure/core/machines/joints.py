@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from perdure.core import events as ev
 from perdure.core.definition import GuardrailDefinition
 from perdure.core.history import text_of
+from perdure.core.machines import operations
 from perdure.core.machines.draft import Draft
 from perdure.core.messages import ToolCallPart
 from perdure.core.plan import Plan, ToolPlan
@@ -91,17 +92,20 @@ def tool_of(draft: Draft, subject: str) -> ToolPlan | None:
 
 
 def called(draft: Draft, step: str) -> tuple[str, dict[str, Any]]:
-    """The tool and the arguments of a call, as the model made it."""
+    """The tool and the arguments of a call, as the model or a plan made it."""
     call = _call(draft, step)
     return call.tool, call.arguments or {}
 
 
 def call_id(draft: Draft, step: str) -> str:
-    """The model's id of a call."""
+    """The model's id of a call; of a plan's, the name of its step."""
     return _call(draft, step).call_id
 
 
 def _call(draft: Draft, step: str) -> ToolCallPart:
+    planned = operations.called(draft, step)
+    if planned is not None:
+        return planned
     answer = answer_of(draft)
     message = answer.message if answer is not None else draft.scope.transcript.asking
     return message.tool_calls[int(step.rpartition(".c")[2])]

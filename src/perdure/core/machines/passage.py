@@ -12,13 +12,14 @@ from perdure.core.guards import GuardVerdict
 from perdure.core.machines import functions, guards, joints
 from perdure.core.machines.draft import Draft
 
-_MAY_CHANGE = {
-    "@before_agent": "input",
-    "@after_agent": "output",
-    "@before_model": "instructions",
-    "@after_model": "text",
-    "@before_tool": "arguments",
-    "@after_tool": "result",
+# callback -> the one field that it may change, and of which type; None: any JSON
+_MAY_CHANGE: dict[str, tuple[str, type | None]] = {
+    "@before_agent": ("input", str),
+    "@after_agent": ("output", None),
+    "@before_model": ("instructions", str),
+    "@after_model": ("text", str),
+    "@before_tool": ("arguments", dict),
+    "@after_tool": ("result", None),
 }
 
 
@@ -60,7 +61,7 @@ def _arguments(draft: Draft, subject: str, function: str) -> dict[str, Any]:
         return {"input": draft.scope.transcript.given.text, "output": value}
     turn = draft.state.turn + (1 if function == "@before_model" else 0)
     if function == "@before_model":
-        return {"turn": turn, "messages": draft.scope.transcript.listed(draft.events)}
+        return {"turn": turn, "messages": draft.transcript().listed()}
     if function == "@after_model":
         answer = joints.answer_of(draft)
         calls = answer.message.tool_calls if answer is not None else ()
@@ -100,17 +101,28 @@ def _changed(draft: Draft, subject: str, function: str, result: Any) -> bool:
         draft.record(ev.HookEnded(subject, function, ("instructions",), turn))
         draft.record(ev.Replaced("instructions", text, function))
         return True
-    changes = result.get("changes") if isinstance(result, dict) else None
-    field = _MAY_CHANGE[function]
-    if changes is not None and not (isinstance(changes, dict) and set(changes) <= {field}):
+    field, kind = _MAY_CHANGE[function]
+    changes = _changes(result, field, kind)
+    if changes is None:
         why = f"It gave {result!r:.200}; it may change {field!r} and nothing else."
         functions.fail(draft, function, draft.scope.plan.agent, why)
         return False
-    draft.record(ev.HookEnded(subject, function, tuple(changes or ()), turn))
+    draft.record(ev.HookEnded(subject, function, tuple(changes), turn))
     if changes:
         target = "added_instructions" if field == "instructions" else subject
         draft.record(ev.Replaced(target, changes[field], function))
     return True
+
+
+def _changes(result: Any, field: str, kind: type | None) -> dict[str, Any] | None:
+    """What a callback changed, empty for nothing; None: it gave something else (E8)."""
+    if result is not None and not isinstance(result, dict):
+        return None
+    changes = (result or {}).get("changes") or {}
+    if not isinstance(changes, dict) or not set(changes) <= {field}:
+        return None
+    fits = not changes or kind is None or isinstance(changes[field], kind)
+    return changes if fits else None
 
 
 def judged(draft: Draft, item: inp.ModelSucceeded) -> None:

@@ -83,9 +83,8 @@ def passed(draft: Draft, subject: str) -> None:
 
 
 def ended(draft: Draft, step: str) -> None:
-    """A call has its result: what judges results is asked."""
-    if passage.has_stages(draft, f"{step}.r"):
-        passage.enter(draft, f"{step}.r")
+    """A call has its result: what judges results is asked, if anything does."""
+    passage.enter(draft, f"{step}.r")
 
 
 def _refusal(draft: Draft, tool: ToolPlan | None, call: ToolCallPart) -> ev.ErrorInfo | None:
@@ -113,8 +112,10 @@ def _refusal(draft: Draft, tool: ToolPlan | None, call: ToolCallPart) -> ev.Erro
 
 
 def _used_up(draft: Draft, tool: ToolPlan) -> ev.ErrorInfo | None:
+    if tool.max_calls is None:
+        return None
     made = draft.state.calls.get(tool.spec.name, 0) + _asked_for(draft, tool.spec.name)
-    if tool.max_calls is None or made < tool.max_calls:
+    if made < tool.max_calls:
         return None
     return ev.ErrorInfo(
         "E0306",

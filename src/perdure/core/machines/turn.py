@@ -19,6 +19,7 @@ from perdure.core.machines import (
     children,
     condensing,
     functions,
+    generated,
     inbox,
     joints,
     passage,
@@ -137,13 +138,17 @@ def advance(draft: Draft) -> None:
     A team's machine goes first; it records what comes next also while the execution is paused, and nothing of it begins.
     """
     state = draft.state
-    if state.over or state.phase == "new" or not state.settled or state.steps:
+    machine = (
+        MACHINES[state.team.strategy] if state.team.strategy and state.team.phase != "synthesis" else None
+    )
+    waits = bool(state.steps) and not (machine is not None and machine.beside_steps)
+    if state.over or state.phase == "new" or not state.settled or waits:
         return
     if state.stopping and (state.turn or state.team.turns):
         answers.stop_here(draft)
         return
-    if state.team.strategy and state.team.phase != "synthesis":
-        MACHINES[state.team.strategy].advance(draft)
+    if machine is not None:
+        machine.advance(draft)
         if state.steps or state.over:
             return
     if state.phase == "active" and not answers.stops(draft):
@@ -207,6 +212,8 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
     if is_aside:
         if joints.stage_of(item.step) is not None:
             passage.judged(draft, item)
+        else:
+            generated.written(draft, item)
         advance(draft)
     elif "after_model" in draft.scope.plan.hooks:
         passage.enter(draft, f"t{draft.state.turn}.a")
@@ -307,6 +314,11 @@ def _model_failed(
         if joints.stage_of(item.step) is not None:
             draft.record(ev.ModelFailed(item.step, item.attempt, error))
             passage.failed(draft, item.step, draft.state.steps[item.step].tool or "", error.what)
+            return
+        if generated.is_writing(item.step):
+            draft.record(ev.ModelFailed(item.step, item.attempt, error))
+            generated.failed(draft, item.step, error)
+            advance(draft)
             return
         draft.end(ev.ExecutionFailed(error, partial=said(draft)))
         return
@@ -421,7 +433,6 @@ def _child_ended(draft: Draft, item: inp.ChildEnded) -> None:
     if asked.call_id is not None:
         if failed is None:
             tool_calls.ended(draft, item.step)
-        answers.passes_on(draft, asked)
     elif failed is not None:
         MACHINES[draft.state.team.strategy].child_failed(draft, failed)
     advance(draft)
@@ -445,12 +456,17 @@ def _go_on(draft: Draft, _subject: str) -> None:
     advance(draft)
 
 
+def _after_result(draft: Draft, subject: str) -> None:
+    answers.passes_on(draft, subject)
+    advance(draft)
+
+
 _WAYS: Ways = {
     "in": _go_on,
     "b": _go_on,
     "a": _after_model,
     "i": tool_calls.passed,
-    "r": _go_on,
+    "r": _after_result,
     "out": answers.take,
 }
 _DECIDE: dict[type[inp.Input], Callable[[Draft, Any], None]] = {

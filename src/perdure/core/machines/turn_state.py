@@ -86,10 +86,15 @@ def _model_requested(state: TurnState, event: ev.ModelRequested) -> None:
     state.steps[event.step] = Step("asking", event.attempt, step.failures if step else 0)
 
 
-def _judge_requested(state: TurnState, event: ev.JudgeRequested) -> None:
+def _aside_requested(state: TurnState, event: ev.JudgeRequested | ev.ArgumentsRequested) -> None:
     step = _before(state, event.step, event)
     failures = step.failures if step else 0
-    state.steps[event.step] = Step("asking", event.attempt, failures, tool=f"@guard.{event.guard}")
+    about = f"@guard.{event.guard}" if isinstance(event, ev.JudgeRequested) else event.tool
+    state.steps[event.step] = Step("asking", event.attempt, failures, tool=about)
+
+
+def _plan_failed(state: TurnState, _event: ev.PlanFailed) -> None:
+    state.steps = {}
 
 
 def _condense_requested(state: TurnState, event: ev.CondenseRequested) -> None:
@@ -326,7 +331,7 @@ _EVOLVE: dict[type[ev.Event], Callable[[TurnState, Any], None]] = {
     ev.ModelLost: _model_lost,
     ev.OutputRejected: _output_rejected,
     ev.AnswerRefused: _answer_refused,
-    ev.JudgeRequested: _judge_requested,
+    ev.JudgeRequested: _aside_requested,
     ev.CondenseRequested: _condense_requested,
     ev.GuardDecided: _nothing,
     ev.HookEnded: _hook_ended,
@@ -358,6 +363,10 @@ _EVOLVE: dict[type[ev.Event], Callable[[TurnState, Any], None]] = {
     ev.AgentChosen: _nothing,
     ev.GateDecided: _nothing,
     ev.StopDecided: _stop_decided,
+    ev.PlanAccepted: _nothing,
+    ev.PlanRejected: _nothing,
+    ev.PlanFailed: _plan_failed,
+    ev.ArgumentsRequested: _aside_requested,
 }
 
 

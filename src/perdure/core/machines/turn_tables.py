@@ -127,6 +127,10 @@ _STEP_EVENTS: tuple[type[ev.Event], ...] = (
     ev.AgentChosen,
     ev.GateDecided,
     ev.StopDecided,
+    ev.PlanAccepted,
+    ev.PlanRejected,
+    ev.PlanFailed,
+    ev.ArgumentsRequested,
 )
 
 # What begins something, and so is not recorded while the execution is paused or quarantined.
@@ -163,6 +167,8 @@ STEPS: dict[tuple[StepStatus | None, type[ev.Event]], tuple[StepStatus | None, .
     (None, ev.AnswerRefused): (None,),
     (None, ev.JudgeRequested): ("asking",),
     ("retrying", ev.JudgeRequested): ("asking",),
+    (None, ev.ArgumentsRequested): ("asking",),
+    ("retrying", ev.ArgumentsRequested): ("asking",),
     (None, ev.CondenseRequested): ("asking",),
     ("retrying", ev.CondenseRequested): ("asking",),
     (None, ev.ToolRefused): (None,),

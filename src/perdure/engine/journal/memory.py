@@ -117,10 +117,17 @@ class MemoryJournal:
         return [row for row in self._executions.values() if row.status in taken_up]
 
     async def orphans(self) -> list[str]:
-        """Ids of the executions that have not ended although their parent has."""
+        """Ids of the executions that have not ended although their parent has, or waits for them no more."""
         self._must_be_open()
-        ended = {i for i, row in self._executions.items() if row.status in TERMINAL_STATUSES}
-        return [i for i, row in self._executions.items() if row.parent_id in ended and i not in ended]
+        rows = self._executions
+        return [i for i, row in rows.items() if row.status not in TERMINAL_STATUSES and self._is_orphan(row)]
+
+    def _is_orphan(self, row: StoredExecution) -> bool:
+        parent = self._executions.get(row.parent_id or "")
+        if parent is None:
+            return False
+        # An open child stands in its parent's state by its id.
+        return parent.status in TERMINAL_STATUSES or row.execution_id.encode() not in parent.state
 
     async def due(self, now_ms: int, limit: int) -> list[str]:
         """Ids to wake, the longest overdue first."""

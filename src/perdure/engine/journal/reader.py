@@ -132,11 +132,13 @@ def unfinished(db: apsw.Connection) -> list[StoredExecution]:
 
 
 def orphans(db: apsw.Connection) -> list[str]:
-    """Ids of the executions that have not ended although their parent has, oldest first."""
+    """Ids of the executions that have not ended although their parent has, or waits for them no more; oldest first."""
     question = (
         "SELECT child.id FROM executions child JOIN executions parent ON parent.id = child.parent_id"
         " WHERE child.parent_id IS NOT NULL AND child.status NOT IN ('completed', 'failed', 'cancelled')"
-        " AND parent.status IN ('completed', 'failed', 'cancelled') ORDER BY child.xid"
+        # An open child stands in its parent's state by its id.
+        " AND (parent.status IN ('completed', 'failed', 'cancelled')"
+        " OR instr(CAST(parent.state AS BLOB), CAST(child.id AS BLOB)) = 0) ORDER BY child.xid"
     )
     return [str(id_) for (id_,) in db.execute(question)]
 

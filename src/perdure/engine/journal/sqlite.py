@@ -146,7 +146,7 @@ class SqliteJournal:
         return await self._ask(reader.unfinished)
 
     async def orphans(self) -> list[str]:
-        """Ids of the executions that have not ended although their parent has."""
+        """Ids of the executions that have not ended although their parent has, or waits for them no more."""
         return await self._ask(reader.orphans)
 
     async def due(self, now_ms: int, limit: int) -> list[str]:

@@ -11,7 +11,17 @@ import msgspec
 
 from perdure.core import events as ev
 from perdure.core.machines.draft import Draft
-from perdure.core.machines.teams import manual, parallel, random, round_robin, router, sequential, swarm, talk
+from perdure.core.machines.teams import (
+    manual,
+    parallel,
+    plan_execute,
+    random,
+    round_robin,
+    router,
+    sequential,
+    swarm,
+    talk,
+)
 
 
 def _no_function(draft: Draft, function: str, _result: Any) -> None:
@@ -23,12 +33,13 @@ def _no_answer(draft: Draft, decided: ev.ApprovalDecided) -> None:
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """One strategy."""
+    """One strategy; `beside_steps`: it is asked although steps are open, because it may begin others beside them."""
 
     advance: Callable[[Draft], None]
     function_ended: Callable[[Draft, str, Any], None] = _no_function
     child_failed: Callable[[Draft, ev.ChildFailed], None] = talk.fail_with_child
     answered: Callable[[Draft, ev.ApprovalDecided], None] = _no_answer
+    beside_steps: bool = False
 
 
 MACHINES: dict[str, Machine] = {
@@ -39,4 +50,5 @@ MACHINES: dict[str, Machine] = {
     "manual": Machine(manual.advance, manual.function_ended, answered=manual.answered),
     "swarm": Machine(swarm.advance, swarm.function_ended),
     "router": Machine(router.advance, router.function_ended),
+    "plan_execute": Machine(plan_execute.advance, child_failed=plan_execute.child_failed, beside_steps=True),
 }

@@ -11,6 +11,10 @@ event that the strategy knows at all is a fault of the engine and raises.
     gating     a function decides whether the next stage begins
     asking     a stop condition that is a function is asked
     asked      it has said no
+    planning   the planner writes a plan
+    executing  the plan is carried out
+    failed     the plan failed: what comes after a failure runs
+    falling_back  the fallback goes on
     synthesis  the team's own model sums up: from here on the team is an agent like any other. It comes after any phase.
 """
 
@@ -19,9 +23,23 @@ from typing import Any, Literal
 import msgspec
 
 from perdure.core import events as ev
+from perdure.core.plan_run import place_of
 
 TeamPhase = Literal[
-    "", "ready", "choosing", "chosen", "running", "ended", "gating", "asking", "asked", "synthesis"
+    "",
+    "ready",
+    "choosing",
+    "chosen",
+    "running",
+    "ended",
+    "gating",
+    "asking",
+    "asked",
+    "planning",
+    "executing",
+    "failed",
+    "falling_back",
+    "synthesis",
 ]
 Table = dict[tuple[TeamPhase, type[ev.Event]], TeamPhase]
 
@@ -42,6 +60,7 @@ class Team(msgspec.Struct, frozen=True, omit_defaults=True):
     last: bool = False
 
 
+_BEFORE_FAILURE: tuple[TeamPhase, ...] = ("ready", "planning", "executing")
 _CHILD_ENDS: tuple[type[ev.Event], ...] = (ev.ChildCompleted, ev.ChildFailed)
 
 
@@ -95,6 +114,16 @@ ROUTER: Table = {
     ("chosen", ev.ChildRequested): "running",
     **_ends("running", "ready"),
 }
+PLAN_EXECUTE: Table = {
+    ("ready", ev.ChildRequested): "planning",
+    **_ends("planning", "planning"),
+    ("planning", ev.PlanRejected): "ready",
+    ("planning", ev.PlanAccepted): "executing",
+    ("ready", ev.PlanAccepted): "executing",  # a fixed plan
+    **{(phase, ev.PlanFailed): "failed" for phase in _BEFORE_FAILURE},
+    ("failed", ev.ChildRequested): "falling_back",
+    **_ends("falling_back", "falling_back"),
+}
 
 TABLES: dict[str, Table] = {
     "sequential": SEQUENTIAL,
@@ -104,6 +133,7 @@ TABLES: dict[str, Table] = {
     "manual": MANUAL,
     "swarm": SWARM,
     "router": ROUTER,
+    "plan_execute": PLAN_EXECUTE,
 }
 _KNOWN: dict[str, frozenset[type[ev.Event]]] = {
     strategy: frozenset(kind for _, kind in table) for strategy, table in TABLES.items()
@@ -111,7 +141,11 @@ _KNOWN: dict[str, frozenset[type[ev.Event]]] = {
 
 
 def _is_about_something_else(event: ev.Event) -> bool:
-    """Whether an event of a kind that tables know is not the machine's: a guardrail, a callback, leave for a tool."""
+    """Whether an event of a kind that tables know is not the machine's: a guardrail, a callback, a tool call."""
+    if isinstance(event, ev.ChildRequested):
+        return event.call_id is not None
+    if isinstance(event, ev.ChildCompleted | ev.ChildFailed):
+        return place_of(event.step) is not None  # of a plan
     if isinstance(event, ev.FunctionRequested):
         return event.function.startswith(("@guard.", "@before_", "@after_", "@instructions"))
     if isinstance(event, ev.ApprovalRequested):
