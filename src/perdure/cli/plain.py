@@ -187,6 +187,10 @@ def _condense_requested(_view: View, e: ev.CondenseRequested) -> tuple[str, str]
     return "model", f"asked to condense the conversation, {size}{_again(e.attempt)}"
 
 
+def _arguments_requested(_view: View, e: ev.ArgumentsRequested) -> tuple[str, str]:
+    return "model", f"asked for the arguments of {text.line(e.tool, 80)}{_again(e.attempt)}"
+
+
 def _again(attempt: int) -> str:
     return f" (attempt {attempt})" if attempt > 1 else ""
 
@@ -245,6 +249,7 @@ _WORDS: dict[type[Any], Callable[[View, Any], tuple[str, str]]] = {
     ev.ChildFailed: _child_failed,
     ev.JudgeRequested: _judge_requested,
     ev.CondenseRequested: _condense_requested,
+    ev.ArgumentsRequested: _arguments_requested,
     ev.MessageAwaited: _message_awaited,
     ev.MessagesTaken: _messages_taken,
     ev.ModelInterrupted: _model_interrupted,

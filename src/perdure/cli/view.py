@@ -385,6 +385,10 @@ def _condense_requested(view: View, at_ms: int, e: ev.CondenseRequested) -> None
     _aside(view, at_ms, e.step, "condense the conversation", e.attempt)
 
 
+def _arguments_requested(view: View, at_ms: int, e: ev.ArgumentsRequested) -> None:
+    _aside(view, at_ms, e.step, f"arguments of {e.tool}", e.attempt)
+
+
 def _aside(view: View, at_ms: int, step: str, name: str, attempt: int) -> None:
     """A model is asked about something, and its words are no part of the conversation."""
     node = view.tool_step(step, at_ms, name)
@@ -413,6 +417,14 @@ def _interrupted(view: View, at_ms: int, e: ev.ModelInterrupted) -> None:
     node = view.model_step(e.step, at_ms)
     node.finish_reason, node.text, node.reasoning = "interrupted", Streamed(), Streamed()
     node.enter("done", at_ms)
+
+
+def _plan_failed(view: View, at_ms: int, e: ev.PlanFailed) -> None:
+    _noted(view, at_ms, e)
+    for step in e.stopped:
+        if (node := view.node(step)) is not None and not node.settled:
+            node.error = ev.ErrorInfo("E0418", "Stopped: the plan goes no further")
+            node.enter("refused", at_ms)
 
 
 def _noted(view: View, at_ms: int, e: Any) -> None:
@@ -452,11 +464,13 @@ _REDUCERS: dict[type[Any], Callable[[View, int, Any], None]] = {
     ev.ChildFailed: _child_failed,
     ev.JudgeRequested: _judge_requested,
     ev.CondenseRequested: _condense_requested,
+    ev.ArgumentsRequested: _arguments_requested,
     ev.MessageAwaited: _message_awaited,
     ev.MessagesTaken: _taken,
     ev.SessionAwaited: _session_awaited,
     ev.SessionJoined: _taken,
     ev.ModelInterrupted: _interrupted,
     **dict.fromkeys(NOTES, _noted),
+    ev.PlanFailed: _plan_failed,
     ev.StopDecided: _stop_decided,
 }

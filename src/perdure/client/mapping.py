@@ -79,7 +79,7 @@ class _Seen:
 
     Attributes:
         calls: what a step's call is about, by step: tool_name, args, call_id.
-        asides: steps in which a model judges for a guardrail, or condenses: its words are nobody's message.
+        asides: steps in which a model judges, condenses or writes arguments: its words are nobody's message.
     """
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class _Seen:
         elif isinstance(event, ev.JudgeRequested):
             self.asides.add(event.step)
             self.calls[event.step] = {"guardrail_name": event.guard}
-        elif isinstance(event, ev.CondenseRequested):
+        elif isinstance(event, ev.CondenseRequested | ev.ArgumentsRequested):
             self.asides.add(event.step)
         elif isinstance(event, ev.AgentChosen):
             self._chosen = event
@@ -269,6 +269,7 @@ LEFT_OUT: frozenset[type[ev.Event]] = frozenset(
         ev.FunctionRequested,
         ev.JudgeRequested,
         ev.CondenseRequested,
+        ev.ArgumentsRequested,
         ev.MessagesTaken,
         ev.SessionJoined,
         ev.HandoffDecided,
@@ -315,6 +316,11 @@ _EVENTS: dict[type[ev.Event], Callable[[Any], list[Fields]]] = {
     ],
     ev.SessionAwaited: lambda e: [
         {"type": EventType.STATE, "content": f"waits for the execution before it, {e.execution_id}"}
+    ],
+    ev.PlanAccepted: lambda e: [{"type": EventType.STATE, "content": f"the plan of the {e.by} is accepted"}],
+    ev.PlanRejected: lambda e: [{"type": EventType.RETRY, "content": "\n".join(e.errors)}],
+    ev.PlanFailed: lambda e: [
+        {"type": EventType.STATE, "content": "\n".join(("the plan goes no further", *e.errors))}
     ],
     ev.StopDecided: lambda e: [{"type": EventType.STATE, "content": "the stop condition is met"}] * e.stop,
 }

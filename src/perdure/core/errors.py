@@ -79,6 +79,8 @@ CODES: dict[str, tuple[str, int, str]] = {
     "E0421": ("answer_invalid", 400, "The answer does not fit the question"),
     "E0422": ("guardrail", 500, "A guardrail stopped the execution"),
     "E0424": ("budget", 402, "The budget is used up"),
+    "E0425": ("no_plan", 500, "There is no plan that can be carried out"),
+    "E0426": ("plan_failed", 500, "The plan failed"),
     # E05xx storage
     "E0501": ("journal_full", 503, "The disk is full"),
     "E0502": ("journal_locked", 409, "Another server uses this data directory"),

@@ -239,13 +239,14 @@ class ModelLost(Event, frozen=True, omit_defaults=True, tag="model_lost"):
     """The server stopped in mid-call: what the attempt streamed is void.
 
     It is asked again at `retry_at_ms`, at once when that is None; an end of the execution in the same commit says that
-    it was lost too often.
+    it was lost too often. `used` is the most that the attempt can have used, where a budget counts it.
     """
 
     step: str
     attempt: int
     reason: str
     retry_at_ms: int | None = None
+    used: Usage = Usage()
 
 
 class OutputRejected(Event, frozen=True, omit_defaults=True, tag="output_rejected"):

@@ -6,10 +6,11 @@ conversation is condensed: both are seldom, so that a provider's cache of the pr
 
 from perdure.core import events as ev
 from perdure.core.arguments import arguments_request
+from perdure.core.budgets import estimate_call
 from perdure.core.definition import OutputDefinition
 from perdure.core.guards import JUDGE_SCHEMA, judge_text
 from perdure.core.messages import Message, TextPart, user
-from perdure.core.model import ModelRequest, ModelSettings
+from perdure.core.model import ModelRequest, ModelSettings, Usage
 from perdure.core.model_name import parse_model
 from perdure.core.plan import Plan
 from perdure.core.tokens import Tokens, heuristic_tokens
@@ -80,6 +81,14 @@ def assemble(
         output_schema=output.schema if output else None,
         output_name=output.name if output else None,
     )
+
+
+def may_use(plan: Plan, transcript: Transcript, step: str, attempt: int) -> Usage:
+    """The most tokens that an attempt in flight can use, as far as they are counted right; none without a budget."""
+    if not transcript.budgets:
+        return Usage()
+    most = estimate_call(assemble(plan, transcript, "", step, attempt), None).estimate
+    return Usage(most.input_tokens, most.output_tokens)
 
 
 def _judge_request(plan: Plan, judge: ev.JudgeRequested, execution_id: str, attempt: int) -> ModelRequest:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from perdure.core.event_base import Event
 from perdure.core.messages import Message
+from perdure.core.model import Usage
 
 MessageMode = Literal["enqueue", "interrupt"]
 
@@ -25,10 +26,15 @@ class MessageReceived(Event, frozen=True, omit_defaults=True, tag="message_recei
 
 
 class ModelInterrupted(Event, frozen=True, omit_defaults=True, tag="model_interrupted"):
-    """A model call was given up for a message: what it streamed is void, and the next turn begins."""
+    """A model call was given up: for a message, so that the next turn begins, or because the execution ends.
+
+    What it streamed is void. `used` is the most that the attempt can have used, where a budget counts it; at the end of
+    an execution it is recorded for that alone.
+    """
 
     step: str
     attempt: int
+    used: Usage = Usage()
 
 
 class MessageAwaited(Event, frozen=True, omit_defaults=True, tag="message_awaited"):

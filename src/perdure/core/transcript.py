@@ -49,6 +49,7 @@ class Transcript:
         functions: the open calls of functions on workers, by step.
         children: the requests of the open child executions, by step.
         entries: what a team was asked, and what its agents said, in order.
+        budgets: the executions in whose budgets this one counts.
         given: what the execution was asked, as it stands now, without the context that was given beside it.
         before: how many of the messages are of the conversation that this one goes on from.
         earlier: how many of the messages are of earlier executions of the session.
@@ -76,6 +77,7 @@ class Transcript:
         "added_instructions",
         "asking",
         "before",
+        "budgets",
         "calls",
         "children",
         "condensing",
@@ -104,6 +106,7 @@ class Transcript:
         self.messages: list[Message] = list(history)
         self.before = len(self.messages)
         self.earlier = 0
+        self.budgets: tuple[str, ...] = ()
         self.calls: dict[str, PendingCall] = {}
         self.functions: dict[str, PendingCall] = {}
         self.children: dict[str, ev.ChildRequested] = {}
@@ -122,7 +125,6 @@ class Transcript:
         self.last_reply: ev.ModelCompleted | None = None
         self.proposed: ev.AnswerProposed | None = None
         self.asking = _NO_MESSAGE
-        self.given = _NO_MESSAGE
         self.entries: list[Entry] = []
         self.cut: list[str] = []
         self.last_text = ""
@@ -146,6 +148,7 @@ class Transcript:
 
     def _started(self, event: ev.ExecutionStarted, _at_ms: int) -> None:
         self._context = event.context
+        self.budgets = event.budgets
         self.given = event.input
         self.messages.append(opening(event))
         if event.strategy:
@@ -179,16 +182,7 @@ class Transcript:
 
     def listed(self) -> list[dict[str, str]]:
         """The conversation as JSON for functions, with what the next model call will be shown besides."""
-        results, after = self._next()
-        unseen = [said.message for said in self.inbox]
-        coming = [*([results] if results else []), *([after] if after else []), *unseen]
-        return [{"role": m.role, "text": told_text(m)} for m in (*self.messages, *coming)]
-
-    def _next(self) -> tuple[Message | None, Message | None]:
-        """What the next model call is shown in addition: the results of the calls, and a word of the machine's."""
-        steps = sorted(self._results, key=self._index.__getitem__)
-        results = Message("tool", tuple(self._results[s] for s in steps)) if steps else None
-        return results, self._after
+        return [{"role": m.role, "text": told_text(m)} for m in (*self.messages, *self.coming())]
 
     def _completed(self, event: ev.ModelCompleted, _at_ms: int) -> None:
         if self.judges.pop(event.step, None) is not None or self.writing.pop(event.step, None) is not None:
@@ -197,6 +191,7 @@ class Transcript:
         if asked is not None:
             part = Condensation(asked.first, asked.last, "", asked.tokens, asked.asked)
             self.messages = condensed(self.messages, part, event.message.text)
+            self.earlier = 0 if self.earlier <= asked.first else max(asked.first, self.earlier - asked.last)
             return
         self.last_reply, self.asking = event, event.message
         self.messages.append(event.message)
@@ -211,15 +206,18 @@ class Transcript:
     def _next_turn(self, event: ev.ModelRequested, _at_ms: int) -> None:
         if event.attempt == 1:
             self.replaced.clear()
-        results, after = self._next()
-        unseen, self.inbox = self.inbox, []
-        if results is not None:
-            self.messages.append(results)
-            self._results = {}
-        if after is not None:
-            self.messages.append(after)
-            self._after = None
-        self.messages += [said.message for said in unseen]
+        self.messages += self.coming()
+        self.inbox, self._results, self._after = [], {}, None
+
+    def coming(self) -> list[Message]:
+        """What the next turn puts behind the conversation: results in the order of their calls, then what was said."""
+        found: list[Message] = []
+        if self._results:
+            steps = sorted(self._results, key=self._index.__getitem__)
+            found.append(Message("tool", tuple(self._results[s] for s in steps)))
+        if self._after is not None:
+            found.append(self._after)
+        return [*found, *(said.message for said in self.inbox)]
 
     def _add(self, step: str, call_id: str, tool: str, result: Any, *, is_error: bool) -> None:
         if self.plan_run is None or place_of(step) is None:  # what a plan called is no result for a model
@@ -268,6 +266,7 @@ class Transcript:
 
     def _child_failed(self, event: ev.ChildFailed, _at_ms: int) -> None:
         asked = self.children.pop(event.step)
+        self.passed_on.pop(event.step, None)
         if asked.call_id is not None:
             self._add(event.step, asked.call_id, asked.tool, error_result(event.error), is_error=True)
 

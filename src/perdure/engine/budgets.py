@@ -3,11 +3,15 @@
 A model call is reserved in all books that it counts in before it is made, and settled when its answer is recorded; a
 breach becomes an input of the execution, whose machine does what the budget says. The books are in memory and follow
 from the journal: after a restart they are added up again from the events of the whole tree, and a call that was under
-way is made and reserved again. A call that was lost counts as what it was estimated at (it was probably paid for).
+way is made and reserved again. A call that was lost or given up counts as the most that it can have used (it was
+probably paid for): its event says so.
+
+Of tool calls the first come first: each is counted when it is requested, and one that is too many is refused before it
+is offered.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -18,25 +22,36 @@ from perdure.core import inputs as inp
 from perdure.core.budgets import Breach, Ledger, Limits, Spent
 from perdure.core.definition import BudgetDefinition
 from perdure.core.effects import OfferTask
+from perdure.core.errors import JournalError, PerdureError
 from perdure.core.events import Recorded
+from perdure.core.machines.attempts import on_offer
 from perdure.core.model import ModelRequest
+from perdure.core.plan import Plan
 from perdure.core.prices import price_of
+from perdure.engine.driver import STORAGE_DOWN
 from perdure.engine.ports import ExecutionFilter, Journal
 from perdure.engine.residency import Residency
 from perdure.engine.resident import Resident
+from perdure.log import get_logger
 
+_log = get_logger("perdure.engine")
 _PAGE = 1_000
+_RETRY_S = 0.5
 
 
 class _Book:
     """One execution's budget."""
 
-    __slots__ = ("definition", "ledger", "started_ms")
+    __slots__ = ("_counted", "definition", "ledger", "over", "started_ms")
 
     def __init__(self, definition: BudgetDefinition, started_ms: int) -> None:
         self.definition = definition
         self.started_ms = started_ms
         self.ledger = Ledger(Limits.of(definition))
+        self.over: set[str] = (
+            set()
+        )  # tool calls that are one too many, until their execution has refused them
+        self._counted: set[str] = set()  # tool calls that are counted and that no worker has begun
 
     def settle(self, call: str, model: str, event: ev.AnyEvent) -> None:
         """Take in what an event says was used."""
@@ -44,12 +59,33 @@ class _Book:
         match event:
             case ev.ModelCompleted(usage=usage):
                 self.ledger = self.ledger.settle(call, books.spent_of(usage, price))
-            case ev.ModelFailed() | ev.ModelInterrupted():
+            case ev.ModelFailed():
                 self.ledger = self.ledger.release(call)
-            case ev.ModelLost():
-                self.ledger = self.ledger.settle(call, self.ledger.reserved.get(call, Spent()))
+            case ev.ModelLost(used=used) | ev.ModelInterrupted(used=used):
+                cost = 0 if price is None else price.worst_cost(used.input_tokens, used.output_tokens)
+                calls = 1 if used.total_tokens else 0
+                spent = Spent(cost, used.input_tokens, used.output_tokens, calls)
+                self.ledger = self.ledger.settle(call, spent)
             case ev.ToolRequested():
-                self.ledger = self.ledger.settle("", Spent(tool_calls=1))
+                self._tool_call(call)
+            case ev.ToolStarted():
+                self._counted.discard(call)
+            case ev.BudgetReached():
+                self._not_made(call)
+
+    def _tool_call(self, call: str) -> None:
+        most = self.ledger.limits.tool_calls
+        if most is not None and self.ledger.spent.tool_calls >= most:
+            self.over.add(call)
+        else:
+            self._counted.add(call)
+            self.ledger = self.ledger.settle("", Spent(tool_calls=1))
+
+    def _not_made(self, call: str) -> None:
+        self.over.discard(call)
+        if call in self._counted:  # another budget has refused it
+            self._counted.discard(call)
+            self.ledger = self.ledger.settle("", Spent(tool_calls=-1))
 
     def grant(self, limit: str) -> None:
         """As much again of one limit."""
@@ -67,9 +103,12 @@ class Budgets:
         self._journal = journal
         self._residency = residency
         self._clock = clock
+        self.again: Callable[[Resident, OfferTask], None] = lambda *_: None
         self._books: dict[str, _Book] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._loading: dict[str, asyncio.Task[_Book | None]] = {}
-        self._meanwhile: dict[str, list[tuple[str, str, ev.AnyEvent]]] = {}
+        # What is recorded while a book is added up: by whom, at which seq, of which model.
+        self._meanwhile: dict[str, list[tuple[str, int, str, ev.AnyEvent]]] = {}
 
     # Model calls ---------------------------------------------------------------------------------------
 
@@ -81,36 +120,74 @@ class Budgets:
         Raises:
             JournalError: the books cannot be added up again.
         """
-        found = [book for owner in resident.budgets if (book := await self._book(owner)) is not None]
-        if not found:
-            return None
+        loaded = [(owner, await self._book(owner)) for owner in resident.budgets]
+        found = [(owner, book) for owner, book in loaded if book is not None]
         call = _call(resident.execution_id, step, attempt)
-        for owner, book in zip(resident.budgets, found, strict=False):
+        for owner, book in found:
             breach = books.out_of_time(book.ledger.limits, book.started_ms, self._clock.now_ms())
             if breach is None:
                 price = price_of(str(request.model), book.definition.prices)
                 book.ledger, breach = book.ledger.reserve(call, books.estimate_call(request, price))
             if breach is not None:
-                for other in found:
+                for _, other in found:
                     other.ledger = other.ledger.release(call)
                 return _breached(owner, book, step, attempt, breach)
         return None
 
     def offer(self, resident: Resident, effect: OfferTask) -> bool:
-        """Whether a tool call may be offered; else its execution is told what stands in the way."""
+        """Whether a tool call may be offered now.
+
+        Else its execution is told what stands in the way, or it is offered once the books are added up again.
+        """
         if effect.tool.startswith("@"):
             return True
+        if any(owner not in self._books for owner in resident.budgets):
+            task = asyncio.get_running_loop().create_task(self._offer_later(resident.execution_id, effect))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            return False
+        return self._may_be_offered(resident, effect)
+
+    def _may_be_offered(self, resident: Resident, effect: OfferTask) -> bool:
+        call = _call(resident.execution_id, effect.step, 0)
         for owner in resident.budgets:
             book = self._books.get(owner)
-            most = None if book is None else book.ledger.limits.tool_calls
-            if book is not None and most is not None and book.ledger.spent.tool_calls > most:
+            if book is not None and call in book.over:
                 step = resident.state.steps.get(effect.step)
-                why = f"{most} tool calls are allowed"
+                most = book.ledger.limits.tool_calls or 0
+                why = f"{most} tool calls are allowed, and they were made"
                 breach = Breach("tool_calls", why, most, book.ledger.spent.tool_calls)
                 item = _breached(owner, book, effect.step, step.attempt if step else 0, breach)
                 self._residency.deliver(resident.execution_id, item)
                 return False
         return True
+
+    async def _offer_later(self, execution_id: str, effect: OfferTask) -> None:
+        while True:
+            try:
+                for owner in (await self._residency.get(execution_id)).budgets:
+                    await self._book(owner)
+                resident = await self._residency.get(execution_id)
+            except JournalError as error:
+                if error.code not in STORAGE_DOWN:
+                    _log.error("budget_fault", execution=execution_id, code=error.code, error=error.what)
+                    return
+                await asyncio.sleep(_RETRY_S)
+            except PerdureError as error:
+                _log.error("budget_fault", execution=execution_id, code=error.code, error=error.what)
+                return
+            else:
+                step = resident.state.steps.get(effect.step)
+                if step is not None and on_offer(step) and self._may_be_offered(resident, effect):
+                    self.again(resident, effect)
+                return
+
+    async def close(self) -> None:
+        """Stop what is being added up; a restart begins it anew."""
+        tasks = [*self._tasks, *self._loading.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # What has happened ---------------------------------------------------------------------------------
 
@@ -121,22 +198,24 @@ class Budgets:
             self._books[resident.execution_id] = _Book(resident.plan.budget, first.at_ms)
         if resident.budgets:
             for record in records:
-                self._take(resident, record.event)
+                self._take(resident, record.seq, record.event)
         if isinstance(records[-1].event, ev.TERMINAL):
             self._books.pop(resident.execution_id, None)
 
-    def _take(self, resident: Resident, event: ev.AnyEvent) -> None:
+    def _take(self, resident: Resident, seq: int, event: ev.AnyEvent) -> None:
         if isinstance(event, ev.BudgetGranted):
-            if (granted := self._books.get(event.owner)) is not None:
+            if event.owner in self._meanwhile:
+                self._meanwhile[event.owner].append((resident.execution_id, seq, "", event))
+            elif (granted := self._books.get(event.owner)) is not None:
                 granted.grant(event.limit)
             return
         if not isinstance(event, _COUNTS):
             return
-        call = _call(resident.execution_id, event.step, getattr(event, "attempt", 0))
+        call = _call_of(resident.execution_id, event)
         model = _model_of(resident, event.step)
         for owner in resident.budgets:
             if owner in self._meanwhile:
-                self._meanwhile[owner].append((call, model, event))
+                self._meanwhile[owner].append((resident.execution_id, seq, model, event))
             elif (book := self._books.get(owner)) is not None:
                 book.settle(call, model, event)
 
@@ -149,51 +228,99 @@ class Budgets:
         if loading is None:
             self._meanwhile[owner] = []
             loading = self._loading[owner] = asyncio.get_running_loop().create_task(self._add_up(owner))
-        try:
-            return await asyncio.shield(loading)
-        finally:
-            self._loading.pop(owner, None)
+            # By the task itself: one of those who wait for it may be cancelled, and the others wait on.
+            loading.add_done_callback(lambda done: self._added(owner, done))
+        return await asyncio.shield(loading)
+
+    def _added(self, owner: str, done: asyncio.Task[_Book | None]) -> None:
+        self._loading.pop(owner, None)
+        self._meanwhile.pop(owner, None)
+        if not done.cancelled():
+            done.exception()  # retrieved here: nobody may be waiting any more
 
     async def _add_up(self, owner: str) -> _Book | None:
         """The book of an execution from the events of all below it, and of what was recorded meanwhile."""
-        try:
-            row = await self._journal.load(owner)
-            plan = None if row is None else await self._residency.plan_of(row.plan_hash)
-            if row is None or plan is None or plan.budget is None:
-                return None
-            book = _Book(plan.budget, row.created_at_ms)
-            seen: set[str] = set()
-            open_ = [(row.execution_id, row.plan_hash)]
-            while open_:
-                execution_id, plan_hash = open_.pop()
-                await self._count(book, owner, execution_id, plan_hash, seen)
-                below = ExecutionFilter(parent_id=execution_id, limit=_PAGE)
-                open_ += [(c.execution_id, c.plan_hash) for c in await self._journal.find(below)]
-            for call, model, event in self._meanwhile[owner]:
-                if f"{call} {ev.kind_of(event)}" not in seen:
-                    book.settle(call, model, event)
-            self._books[owner] = book
-            return book
-        finally:
-            self._meanwhile.pop(owner, None)
+        row = await self._journal.load(owner)
+        plan = None if row is None else await self._residency.plan_of(row.plan_hash)
+        if row is None or plan is None or plan.budget is None:
+            return None
+        book = _Book(plan.budget, row.created_at_ms)
+        seen: dict[str, int] = {}
+        open_ = [(row.execution_id, row.plan_hash)]
+        undecided: list[tuple[str, ev.AnyEvent]] = []
+        while open_:
+            execution_id, plan_hash = open_.pop()
+            below_plan = await self._residency.plan_of(plan_hash)
+            records = await self._journal.events(execution_id)
+            seen[execution_id] = records[-1].seq if records else 0
+            undecided += _count(book, owner, execution_id, below_plan, records)
+            open_ += await self._below(execution_id)
+        for call, event in undecided:  # after those that were made: of what is left, the first come first
+            book.settle(call, "", event)
+        for execution_id, seq, model, event in self._meanwhile[owner]:
+            if seq > seen.get(execution_id, 0):
+                _settle(book, execution_id, model, event)
+        self._meanwhile.pop(owner)  # from here on the book is there, and is told at once
+        self._books[owner] = book
+        return book
 
-    async def _count(
-        self, book: _Book, owner: str, execution_id: str, plan_hash: str, seen: set[str]
-    ) -> None:
-        model = str((await self._residency.plan_of(plan_hash)).model)
-        for record in await self._journal.events(execution_id):
-            event = record.event
-            if isinstance(event, ev.BudgetReached) and event.model:
-                model = event.model
-            elif isinstance(event, ev.BudgetGranted) and event.owner == owner:
-                book.grant(event.limit)
-            elif isinstance(event, _COUNTS):
-                call = _call(execution_id, event.step, getattr(event, "attempt", 0))
-                seen.add(f"{call} {ev.kind_of(event)}")
-                book.settle(call, model, event)
+    async def _below(self, execution_id: str) -> list[tuple[str, str]]:
+        """The children of an execution, with their plans."""
+        found: list[tuple[str, str]] = []
+        before: str | None = None
+        while True:
+            where = ExecutionFilter(parent_id=execution_id, before=before, limit=_PAGE)
+            page = await self._journal.find(where)
+            found += [(c.execution_id, c.plan_hash) for c in page]
+            if len(page) < _PAGE:
+                return found
+            before = page[-1].execution_id
 
 
-_COUNTS = (ev.ModelCompleted, ev.ModelFailed, ev.ModelInterrupted, ev.ModelLost, ev.ToolRequested)
+def _count(
+    book: _Book, owner: str, execution_id: str, plan: Plan, records: Sequence[Recorded]
+) -> list[tuple[str, ev.AnyEvent]]:
+    """Take in what one execution has used; gives the tool calls of which it is not said yet whether they are made."""
+    model = str(plan.model)
+    judges: dict[str, str] = {}
+    decided = {r.event.step for r in records if isinstance(r.event, ev.ToolStarted | ev.BudgetReached)}
+    undecided: list[tuple[str, ev.AnyEvent]] = []
+    for record in records:
+        event = record.event
+        if isinstance(event, ev.JudgeRequested):
+            judges[event.step] = _judge_model(plan, event.guard)
+        if isinstance(event, ev.BudgetReached) and event.model:
+            model = event.model
+        if isinstance(event, ev.ToolRequested) and event.step not in decided:
+            undecided.append((_call_of(execution_id, event), event))
+        elif isinstance(event, _COUNTS):
+            _settle(book, execution_id, judges.get(event.step, model), event)
+        elif isinstance(event, ev.BudgetGranted) and event.owner == owner:
+            book.grant(event.limit)
+    return undecided
+
+
+def _settle(book: _Book, execution_id: str, model: str, event: ev.AnyEvent) -> None:
+    if isinstance(event, ev.BudgetGranted):
+        book.grant(event.limit)
+    elif isinstance(event, _COUNTS):
+        book.settle(_call_of(execution_id, event), model, event)
+
+
+_COUNTS = (
+    ev.ModelCompleted,
+    ev.ModelFailed,
+    ev.ModelInterrupted,
+    ev.ModelLost,
+    ev.ToolRequested,
+    ev.ToolStarted,
+    ev.BudgetReached,
+)
+
+
+def _call_of(execution_id: str, event: ev.AnyEvent) -> str:
+    """The name of the call that an event is about: a tool call has one name over all its attempts."""
+    return _call(execution_id, getattr(event, "step", ""), getattr(event, "attempt", 0))
 
 
 def _call(execution_id: str, step: str, attempt: int) -> str:
@@ -203,9 +330,13 @@ def _call(execution_id: str, step: str, attempt: int) -> str:
 def _model_of(resident: Resident, step: str) -> str:
     judge = resident.transcript.judges.get(step)
     if judge is not None:
-        guard = next((g for g in resident.plan.all_guards if g.name == judge.guard), None)
-        return guard.model if guard is not None else ""
+        return _judge_model(resident.plan, judge.guard)
     return resident.transcript.model or str(resident.plan.model)
+
+
+def _judge_model(plan: Plan, name: str) -> str:
+    guard = next((g for g in plan.all_guards if g.name == name), None)
+    return guard.model if guard is not None else ""
 
 
 def _breached(owner: str, book: _Book, step: str, attempt: int, breach: Breach) -> inp.BudgetBreached:

@@ -36,6 +36,7 @@ from perdure.log import get_logger
 _log = get_logger("perdure.engine")
 _TITLE_LENGTH = 120
 _RETRY_S = 0.5
+_BY = "perdure"  # who pauses, resumes and ends a child, in its journal
 
 
 class Children:
@@ -72,11 +73,11 @@ class Children:
 
     def tell(self, _resident: Resident, effect: TellChild) -> None:
         """Pass on a pause, a resume or the wish to stop."""
-        item: inp.Input = inp.StopSoon("perdure", "its parent is to stop")
+        item: inp.Input = inp.StopSoon(_BY, "its parent is to stop")
         if effect.what == "pause":
-            item = inp.Pause("perdure", "its parent is paused")
+            item = inp.Pause(_BY, "its parent is paused")
         elif effect.what == "resume":
-            item = inp.Resume("perdure")
+            item = inp.Resume(_BY)
         self._pass_on(effect.child_id, [item])
 
     def say(self, resident: Resident, effect: SayToChild) -> None:
@@ -207,7 +208,7 @@ class Children:
             await asyncio.wait([starting])
         while True:
             try:
-                await self._residency.settle(child_id, inp.Cancel("perdure", reason))
+                await self._residency.settle(child_id, inp.Cancel(_BY, reason))
             except JournalError as error:
                 if error.code not in STORAGE_DOWN:
                     _log.error("child_not_cancelled", execution=child_id, code=error.code, error=error.what)
@@ -244,10 +245,19 @@ class Children:
 
     async def _take_up(self, row: StoredExecution, parent_id: str, step: str) -> None:
         if row.status not in TERMINAL_STATUSES:
-            return  # it goes on by itself, and its end will be heard of
+            # It goes on by itself, and its end will be heard of; what it was not told is told again.
+            if row.status == "paused" and await self._paused_with_parent(row.execution_id):
+                self._pass_on(row.execution_id, [inp.Resume(_BY)])
+            return
         last = (await self._journal.events(row.execution_id, row.last_seq - 1, 1))[-1].event
         item = _ended(step, row.execution_id, decode_state(row.state).usage, last)
         self._residency.deliver(parent_id, item)
+
+    async def _paused_with_parent(self, child_id: str) -> bool:
+        """Whether it was its parent's pause that paused it, and no person's."""
+        events = [record.event for record in await self._journal.events(child_id)]
+        paused = next((e for e in reversed(events) if isinstance(e, ev.ExecutionPaused)), None)
+        return paused is not None and paused.by == _BY
 
     async def take_up_orphans(self) -> None:
         """Cancel what still runs although its parent has ended, or waits for it no more (E9)."""

@@ -66,6 +66,7 @@ class Engine:
         self._streams = Streams(journal)
         self._gateway = TaskGateway(self._driver, self._residency, clock, config)
         self._budgets = Budgets(journal, self._residency, clock)
+        self._budgets.again = self._gateway.offer
         self._calls = ModelCalls(models, self._residency, self._streams, self._budgets, clock)
         self._children = Children(journal, catalog, self._driver, self._residency, clock)
         self._sessions = Sessions(journal, self._driver, self._residency)
@@ -144,6 +145,9 @@ class Engine:
             elif step.status == "leased":
                 self._gateway.leases.grant((row.execution_id, step_id), step.worker or "", step.attempt)
             elif step.status == "ready" and step.due_ms is None and state.phase == "active":
+                if state.budgeted:
+                    asking = True  # whether it may be made is for the books to say, and they are read with it
+                    continue
                 self._gateway.offer_step(row.execution_id, step.agent or row.agent, step_id, step.tool or "")
             elif step.status == "child" and state.phase == "active":
                 self._children.take_up(row.execution_id, step_id, step.child_id or "")
@@ -168,6 +172,7 @@ class Engine:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._children.close()
         await self._sessions.close()
+        await self._budgets.close()
         await self._calls.close()
         await self._residency.close()
         await self._journal.close()

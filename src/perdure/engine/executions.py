@@ -10,7 +10,7 @@ from perdure.clock import Clock
 from perdure.core import ids
 from perdure.core import inputs as inp
 from perdure.core.errors import ExecutionError, PerdureError
-from perdure.core.events import TERMINAL, HistoryRef, MessageMode, Recorded
+from perdure.core.events import TERMINAL, HistoryRef, MessageMode, MessageReceived, Recorded
 from perdure.core.machines.draft import Applied
 from perdure.core.machines.turn_state import TurnState, decode_state
 from perdure.core.messages import Message
@@ -267,7 +267,16 @@ class ExecutionVerbs(ApprovalVerbs):
         self, execution_id: str, message_id: str, message: Message, by: str, mode: MessageMode
     ) -> ExecutionView:
         """See `ports.Executions.say`."""
-        return await self._do(execution_id, inp.Say(message_id, message, by, mode))
+        try:
+            return await self._do(execution_id, inp.Say(message_id, message, by, mode))
+        except ExecutionError as error:
+            if error.code != "E0402" or not await self._was_said(execution_id, message_id):
+                raise
+            return await self.get(execution_id)  # said again by a caller who lost the first answer
+
+    async def _was_said(self, execution_id: str, message_id: str) -> bool:
+        records = await self._journal.events(execution_id)
+        return any(isinstance(r.event, MessageReceived) and r.event.id == message_id for r in records)
 
     async def stop(self, execution_id: str, by: str, reason: str) -> ExecutionView:
         """See `ports.Executions.stop`."""

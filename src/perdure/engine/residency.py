@@ -21,6 +21,7 @@ from perdure.core.machines.turn_state import TurnState, decode_state, encode_sta
 from perdure.core.messages import Message
 from perdure.core.model import ModelRef
 from perdure.core.plan import Plan
+from perdure.core.requests import remembered
 from perdure.core.tokens import Tokens, heuristic_tokens
 from perdure.engine.config import EngineConfig
 from perdure.engine.driver import STORAGE_DOWN, Driver, settle
@@ -32,6 +33,7 @@ from perdure.log import get_logger
 
 _log = get_logger("perdure.engine")
 _PLANS_KEPT = 1_000
+_TOLD_KEPT = 64
 
 
 def not_found(execution_id: str) -> ExecutionError:
@@ -74,6 +76,7 @@ class Residency:
         self._kept: dict[str, list[tuple[inp.Input, Done | None]]] = {}
         self._faults: dict[str, int] = {}
         self._single: set[str] = set()
+        self._told: dict[str, Sequence[Message]] = {}  # conversations of sessions, by their last execution
         self._closed = False
         driver.listeners.released = self.release
         driver.listeners.reload = self.reload
@@ -128,6 +131,8 @@ class Residency:
         """
         if ref is None or include == "none":
             return []
+        if ref.kind == "session":
+            return list(await self._conversation(ref.execution_id))
         source = self.residents.get(ref.execution_id)
         # One that has ended is not replayed when somebody asks for it: its conversation is not in memory then.
         if source is None or source.lost or source.state.over:
@@ -140,9 +145,37 @@ class Residency:
             members = source.plan.team.members if source.plan.team is not None else ()
             before = handoff_view(seen.messages[: seen.before])
             return [*before, *team_view(seen.entries[: ref.upto], members, viewer)]
-        if ref.kind == "handoff":
-            return handoff_view(seen.messages[: ref.upto])
-        return session_view(seen.messages) if source.state.over else []
+        return handoff_view(seen.messages[: ref.upto])
+
+    async def _conversation(self, execution_id: str) -> Sequence[Message]:
+        """What the executions of a session up to this one have said: read from the last one back, told from the first on."""
+        rows: list[StoredExecution] = []
+        said: Sequence[Message] = []
+        at: str | None = execution_id
+        while at is not None:
+            known = self._told.get(at)
+            if known is not None:
+                said = known
+                break
+            row = await self._journal.load(at)
+            if row is None:
+                raise not_found(at)
+            rows.append(row)
+            first = (await self._journal.events(at, 0, 1))[0].event
+            before = first.history if isinstance(first, ExecutionStarted) else None
+            at = before.execution_id if before is not None and before.kind == "session" else None
+        for row in reversed(rows):
+            plan = await self.plan_of(row.plan_hash)
+            resident = Resident(row, plan, decode_state(row.state))
+            await self._replay(resident, row, [] if plan.include_contents == "none" else said)
+            if row.status not in TERMINAL_STATUSES:
+                return []
+            said = session_view(resident.transcript.messages[len(remembered(plan)) :])
+            self._told.pop(row.execution_id, None)
+            self._told[row.execution_id] = said
+            if len(self._told) > _TOLD_KEPT:
+                self._told.pop(next(iter(self._told)))
+        return said
 
     async def _folded(self, row: StoredExecution) -> Resident:
         """An execution read for its conversation alone: nobody drives it."""
@@ -227,13 +260,17 @@ class Residency:
             resident.asked = asked_again(resident)
         return resident
 
-    async def _replay(self, resident: Resident, row: StoredExecution) -> None:
+    async def _replay(
+        self, resident: Resident, row: StoredExecution, before: Sequence[Message] | None = None
+    ) -> None:
+        """Fold the events; *before* is the conversation that it goes on from, where that is known."""
         state = TurnState()
         records = await self._journal.events(row.execution_id)
         started = records[0].event if records else None
         if isinstance(started, ExecutionStarted) and started.history is not None:
             plan = resident.plan
-            before = await self.history_of(started.history, plan.agent, plan.include_contents)
+            if before is None:
+                before = await self.history_of(started.history, plan.agent, plan.include_contents)
             resident.transcript.go_on_from(before)
             if started.history.kind == "session":
                 resident.transcript.earlier = len(before)

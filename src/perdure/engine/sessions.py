@@ -9,6 +9,7 @@ beginning of the next is made good at the next start: who waits looks whether th
 import asyncio
 from collections.abc import Coroutine
 
+from perdure.core import events as ev
 from perdure.core import inputs as inp
 from perdure.core.effects import AwaitSession
 from perdure.core.errors import JournalError, PerdureError
@@ -32,7 +33,8 @@ class Sessions:
         self._driver = driver
         self._residency = residency
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
-        self._next: dict[str, set[str]] = {}
+        # By whom they wait for: who waits, and which execution is the one before it.
+        self._next: dict[str, set[tuple[str, str]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def lock(self, session_id: str, agent: str) -> asyncio.Lock:
@@ -58,8 +60,26 @@ class Sessions:
         if not found:
             return None, None
         last = found[0]
-        ended = last.status in TERMINAL_STATUSES
+        ended = last.status in TERMINAL_STATUSES and await self._open_before(last.execution_id) is None
         return HistoryRef(last.execution_id, "session"), None if ended else last.execution_id
+
+    async def _open_before(self, execution_id: str) -> str | None:
+        """Who must end yet before what comes after an execution that has ended.
+
+        One that was ended while it waited has not waited to the end: whoever comes after it does that in its place.
+        """
+        while True:
+            first = [r.event for r in await self._journal.events(execution_id, 0, 2)]
+            awaited = next((e for e in first if isinstance(e, ev.SessionAwaited)), None)
+            if awaited is None:
+                return None
+            rest = await self._journal.events(execution_id, 2)
+            if any(isinstance(r.event, ev.SessionJoined) for r in rest):
+                return None
+            row = await self._journal.load(awaited.execution_id)
+            if row is not None and row.status not in TERMINAL_STATUSES:
+                return awaited.execution_id
+            execution_id = awaited.execution_id
 
     # Waiting -------------------------------------------------------------------------------------------
 
@@ -69,22 +89,37 @@ class Sessions:
 
     def wait_for(self, execution_id: str, before: str) -> None:
         """The same, without the execution in memory."""
-        self._next.setdefault(before, set()).add(execution_id)
-        self._spawn(self._look(before))
+        self._wait(before, execution_id, before)
+
+    def _wait(self, ends: str, execution_id: str, before: str) -> None:
+        self._next.setdefault(ends, set()).add((execution_id, before))
+        self._spawn(self._look(ends))
 
     async def _look(self, before: str) -> None:
-        row = await self._journal.load(before)
-        if row is None or row.status in TERMINAL_STATUSES:
-            self.ended(before)
+        while True:
+            try:
+                row = await self._journal.load(before)
+            except JournalError as error:
+                if error.code not in STORAGE_DOWN:
+                    raise
+                await asyncio.sleep(_RETRY_S)
+            else:
+                if row is None or row.status in TERMINAL_STATUSES:
+                    self.ended(before)
+                return
 
     def ended(self, execution_id: str) -> None:
         """An execution has ended: those that wait for it go on."""
-        for waiting in sorted(self._next.pop(execution_id, ())):
-            self._spawn(self._join(waiting, execution_id))
+        for waiting, before in sorted(self._next.pop(execution_id, ())):
+            self._spawn(self._join(waiting, before))
 
     async def _join(self, execution_id: str, before: str) -> None:
         while True:
             try:
+                earlier = await self._open_before(before)
+                if earlier is not None:
+                    self._wait(earlier, execution_id, before)
+                    return
                 resident = await self._residency.get(execution_id)
                 if not resident.joined:
                     ref, plan = HistoryRef(before, "session"), resident.plan

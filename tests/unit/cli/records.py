@@ -7,6 +7,7 @@ import msgspec
 from perdure.core import events as ev
 from perdure.core.messages import Message, ReasoningPart, TextPart, ToolCallPart, user
 from perdure.core.model import Usage
+from perdure.core.plan_steps import StepPlan
 from perdure.wire.types import DeltaRecord, EventRecord
 
 T0 = 1_800_000_000_000
@@ -105,6 +106,10 @@ ALL_KINDS: list[ev.Event] = [
     ev.GateDecided("writer", open=True),
     ev.ChildFailed("c2", ERROR, usage=Usage(1, 1)),
     ev.HandoffDecided("writer", met=True),
+    ev.PlanRejected(("no such tool",)),
+    ev.PlanAccepted(StepPlan(())),
+    ev.ArgumentsRequested("s1.o0.g", "refund", "Write them."),
+    ev.PlanFailed(("lookup failed",), stopped=("s1.o0.g",)),
     ev.JudgeRequested("t2.out.s0", "polite", "[]"),
     ev.ModelCompleted("t2.out.s0", 1, Message("assistant", (TextPart("no"),)), Usage(1, 1), "stop", "mock"),
     ev.GuardDecided("t2.out", "polite", passed=False, action="retry", message="rude"),

@@ -122,7 +122,7 @@ def test_every_event_has_a_line():
         line = plain.event_line(view, record)
         assert re.match(
             rf"\d\d:\d\d:\d\d +{record.seq}  (execution|model|tool|approval|function|agent|team|guardrail|"
-            r"callback|replaced|budget|message|session) ",
+            r"callback|replaced|budget|plan|message|session) ",
             line,
         ), line
         assert "\n" not in line

@@ -192,7 +192,7 @@ def test_a_long_condition_is_judged_at_once():
         ({"log": ["a", {"b": "an ERROR here"}]}, False),
         ({}, True),
         (0, True),
-        (False, True),
+        (False, False),
         ([], True),
     ],
 )

@@ -79,13 +79,8 @@ def complete(
 ) -> None:
     """End with *output*, once it has passed what judges it."""
     state = draft.state
-    if (
-        state.unseen
-        and not state.stopping
-        and finish_reason in ("stop", "length")
-        and not state.team.strategy
-    ):
-        return  # something was said while this answer was on its way: the next turn has both
+    if _is_not_the_last(draft, finish_reason):
+        return
     handover = handover or _watched(draft)
     is_team = bool(state.team.strategy) and state.team.phase != "synthesis"
     subject = f"c{state.team.turns}.out" if is_team else f"t{state.turn}.out"
@@ -94,6 +89,18 @@ def complete(
         passage.enter(draft, subject)
     else:
         draft.end(ev.ExecutionCompleted(output, finish_reason, reason, handover))
+
+
+def _is_not_the_last(draft: Draft, finish_reason: str) -> bool:
+    """Whether something was said while this answer was on its way: the next turn, if there may be one, has both."""
+    state = draft.state
+    return (
+        state.unseen > 0
+        and not state.stopping
+        and finish_reason in ("stop", "length")
+        and not state.team.strategy
+        and state.turn < draft.scope.plan.max_turns
+    )
 
 
 def stop_here(draft: Draft) -> None:
@@ -111,7 +118,7 @@ def stop_here(draft: Draft) -> None:
 def take(draft: Draft, subject: str) -> None:
     """The answer has passed: the execution ends with it, if it still fits the output type."""
     proposed = draft.event_of(ev.AnswerProposed) or draft.scope.transcript.proposed
-    if proposed is None:
+    if proposed is None or _is_not_the_last(draft, proposed.finish_reason):
         return
     output, wanted = joints.content(draft, subject), draft.scope.plan.output
     if wanted is not None and output != proposed.output:

@@ -91,6 +91,7 @@ def next_due_ms(state: TurnState) -> int | None:
 def model_lost(draft: Draft, item: inp.Recover, step_id: str, step: Step) -> None:
     """Ask again; at last give up, because a call that stops its server stops all other executions too."""
     losses = step.without_outcome
+    used = draft.may_use(step_id, step.attempt)
     if losses >= MOST_LOST:
         error = ev.ErrorInfo(
             "E0405",
@@ -100,11 +101,11 @@ def model_lost(draft: Draft, item: inp.Recover, step_id: str, step: Step) -> Non
             fix="Look in the server's log for what stops it, e.g. memory, then start the execution again.",
         )
         partial = said(draft)
-        draft.record(ev.ModelLost(step_id, step.attempt, item.reason))
+        draft.record(ev.ModelLost(step_id, step.attempt, item.reason, used=used))
         draft.end(ev.ExecutionFailed(error, partial=partial))
         return
     due = retake_at(losses, draft.now_ms)
-    draft.record(ev.ModelLost(step_id, step.attempt, item.reason, due))
+    draft.record(ev.ModelLost(step_id, step.attempt, item.reason, due, used))
     if due is None and draft.state.phase == "active":
         ask_again(draft, step_id, step)
 

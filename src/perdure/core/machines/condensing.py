@@ -6,10 +6,25 @@ the summary stands in the place of what it sums up. No call is ever cut from its
 
 from perdure.core import events as ev
 from perdure.core.effects import CallModel
+from perdure.core.history import text_of
 from perdure.core.machines.draft import Draft
+from perdure.core.messages import Message, TextPart
 from perdure.core.requests import remembered
-from perdure.core.tokens import json_text
+from perdure.core.tokens import json_text, message_tokens
 from perdure.core.windows import condense_at
+
+
+def _coming(draft: Draft) -> list[Message]:
+    """What the turn puts behind the conversation: what the transcript has of it, and what this input has brought."""
+    found = draft.scope.transcript.coming()
+    for event in draft.events:
+        if isinstance(event, ev.ToolCompleted):
+            found.append(Message("tool", (TextPart(text_of(event.result)),)))
+        elif isinstance(event, ev.ChildCompleted):
+            found.append(Message("tool", (TextPart(text_of(event.output)),)))
+        elif isinstance(event, ev.ModelCompleted | ev.MessageReceived):
+            found.append(event.message)
+    return found
 
 
 def condenses(draft: Draft, turn: int) -> bool:
@@ -21,6 +36,7 @@ def condenses(draft: Draft, turn: int) -> bool:
     beside = tokens(plan.instructions) + sum(
         tokens(json_text(t.spec.input_schema)) for t in plan.tools.values()
     )
+    beside += sum(message_tokens(message, tokens) for message in _coming(draft))
     found = condense_at(
         draft.scope.transcript.messages,
         plan.context_window,

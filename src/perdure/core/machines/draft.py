@@ -10,8 +10,10 @@ from perdure.core.effects import AbortModel, Effect, StopChild, WithdrawTask
 from perdure.core.errors import ToolError
 from perdure.core.machines.turn_state import TurnState, copy_of, evolve
 from perdure.core.messages import Message
+from perdure.core.model import Usage
 from perdure.core.plan import Plan
 from perdure.core.plan_run import PlanRun
+from perdure.core.requests import may_use
 from perdure.core.tokens import Tokens, heuristic_tokens
 from perdure.core.transcript import Transcript, in_context, opening, with_text
 
@@ -61,7 +63,14 @@ class Draft:
     def end(self, event: ev.AnyEvent) -> None:
         """Record the end of the execution, and stop what is still in flight (E9)."""
         effects = stop_effects(self.state)  # before: the end leaves no step open
+        for step_id, step in list(self.state.steps.items()):
+            if step.status == "asking" and self.scope.transcript.budgets:
+                self.record(ev.ModelInterrupted(step_id, step.attempt, self.may_use(step_id, step.attempt)))
         self.record(event, *effects)
+
+    def may_use(self, step: str, attempt: int) -> Usage:
+        """The most that a model call in flight can use; nothing where no budget counts it."""
+        return may_use(self.scope.plan, self.scope.transcript, step, attempt)
 
     def event_of(self, kind: type[E]) -> E | None:
         """The last event of a kind that this input has brought."""

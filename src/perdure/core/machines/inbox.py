@@ -13,6 +13,7 @@ from perdure.core import inputs as inp
 from perdure.core.effects import AbortModel, AwaitSession, Effect, SayToChild, TellChild
 from perdure.core.machines.draft import Draft
 from perdure.core.machines.turn_state import TurnState
+from perdure.core.model import Usage
 from perdure.core.plan import ToolPlan
 
 
@@ -35,7 +36,9 @@ def _interrupt(draft: Draft) -> None:
     """Give up the turn's model call; a judge's, and tools, go on."""
     for step_id, step in list(draft.state.steps.items()):
         if step.status in ("asking", "retrying") and step.tool is None:
-            draft.record(ev.ModelInterrupted(step_id, step.attempt), AbortModel(step_id))
+            # What waits to be asked again uses nothing.
+            used = draft.may_use(step_id, step.attempt) if step.status == "asking" else Usage()
+            draft.record(ev.ModelInterrupted(step_id, step.attempt, used), AbortModel(step_id))
 
 
 def wait_for(draft: Draft, step: str, call_id: str, tool: ToolPlan) -> None:

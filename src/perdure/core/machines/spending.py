@@ -35,7 +35,7 @@ def breached(draft: Draft, item: inp.BudgetBreached) -> None:
         answers.complete(draft, draft.scope.transcript.last_text, "budget", item.why)
     elif action == "ask":
         asked = {"question": "May more be used?", "limit": item.limit, "why": item.why}
-        questions.ask(draft, f"t{draft.state.turn}.budget", "budget", "raise_budget", asked, GRANT_SCHEMA)
+        questions.ask(draft, f"{item.step}.budget", "budget", "raise_budget", asked, GRANT_SCHEMA)
 
 
 def _action(draft: Draft, item: inp.BudgetBreached) -> str:

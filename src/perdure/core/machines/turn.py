@@ -196,6 +196,10 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
         # Refused here, the attempt fails; refused by the journal, nothing could be recorded of it at all (E10).
         _model_failed(draft, item, _broken(draft, wrong), retryable=True)
         return
+    if item.step in draft.scope.transcript.condensing and not reply.message.text.strip():
+        # A summary of nothing would take the place of the whole conversation.
+        _model_failed(draft, item, _broken(draft, "the summary of the conversation is empty"), retryable=True)
+        return
     is_aside = draft.state.steps[item.step].tool is not None
     draft.record(
         ev.ModelCompleted(

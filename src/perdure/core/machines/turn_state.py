@@ -74,6 +74,7 @@ def _started(state: TurnState, event: ev.ExecutionStarted) -> None:
     state.deadline_ms = event.deadline_ms
     state.shared = dict(event.context or {})
     state.settled = True
+    state.budgeted = bool(event.budgets)
     if event.strategy:
         state.team = Team(event.strategy, "ready")
 

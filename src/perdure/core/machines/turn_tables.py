@@ -59,7 +59,8 @@ class TurnState(msgspec.Struct, omit_defaults=True):
     `team` is where a team's machine stands; `stop_asked` the last turn whose stop condition has said no;
     `refusals` how often an answer or a call was refused, by whom; `prepared` the turn whose before_model has run; `condensed`
     the turn before which the conversation was condensed;
-    `stopping` that somebody wants the end after this turn; `unseen` how many messages no model has been shown.
+    `stopping` that somebody wants the end after this turn; `unseen` how many messages no model has been shown;
+    `budgeted` that a budget counts its calls.
     """
 
     v: int = 1
@@ -80,6 +81,7 @@ class TurnState(msgspec.Struct, omit_defaults=True):
     condensed: int = 0
     stopping: bool = False
     unseen: int = 0
+    budgeted: bool = False
 
     @property
     def over(self) -> bool:
