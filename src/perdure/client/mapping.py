@@ -310,7 +310,7 @@ _EVENTS: dict[type[ev.Event], Callable[[Any], list[Fields]]] = {
     ],
     ev.MessageReceived: lambda e: [{"type": EventType.STATE, "content": e.message.text, "by": e.by}],
     ev.MessageAwaited: lambda _: [{"type": EventType.WAITING}],
-    ev.ModelInterrupted: lambda _: [{"type": EventType.RETRY, "content": "interrupted by a message"}],
+    ev.ModelInterrupted: lambda _: [{"type": EventType.RETRY, "content": "the model call was given up"}],
     ev.StopRequested: lambda e: [
         {"type": EventType.STATE, "content": e.reason or "asked to stop", "by": e.by}
     ],

@@ -114,6 +114,7 @@ class Transcript:
         self.condensing: dict[str, ev.CondenseRequested] = {}
         self.writing: dict[str, ev.ArgumentsRequested] = {}
         self.plan_run: PlanRun | None = None
+        self.given = _NO_MESSAGE
         self.inbox: list[ev.MessageReceived] = []
         self.said_ids: set[str] = set()
         self.model: str | None = None
@@ -125,6 +126,7 @@ class Transcript:
         self.last_reply: ev.ModelCompleted | None = None
         self.proposed: ev.AnswerProposed | None = None
         self.asking = _NO_MESSAGE
+        self.given = _NO_MESSAGE
         self.entries: list[Entry] = []
         self.cut: list[str] = []
         self.last_text = ""
@@ -467,7 +469,7 @@ def unknown_result(reason: str) -> dict[str, Any]:
 
 def rejected_result(event: ev.ApprovalDecided, call: PendingCall) -> dict[str, Any]:
     """What a model is told of a call that a person rejected."""
-    if call.unknown_epoch is not None:
+    if call.unknown_epoch:  # 0: no attempt was made
         return unknown_result(event.reason or "A person decided not to run it again.")
     told = {"rejected": True, "error": "A person rejected this call; it was not run."}
     return {**told, "reason": event.reason} if event.reason else told

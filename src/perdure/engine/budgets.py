@@ -28,6 +28,7 @@ from perdure.core.machines.attempts import on_offer
 from perdure.core.model import ModelRequest
 from perdure.core.plan import Plan
 from perdure.core.prices import price_of
+from perdure.core.requests import may_use
 from perdure.engine.driver import STORAGE_DOWN
 from perdure.engine.ports import ExecutionFilter, Journal
 from perdure.engine.residency import Residency
@@ -248,13 +249,18 @@ class Budgets:
         seen: dict[str, int] = {}
         open_ = [(row.execution_id, row.plan_hash)]
         undecided: list[tuple[str, ev.AnyEvent]] = []
+        cut: dict[str, dict[str, int]] = {}
         while open_:
             execution_id, plan_hash = open_.pop()
             below_plan = await self._residency.plan_of(plan_hash)
             records = await self._journal.events(execution_id)
             seen[execution_id] = records[-1].seq if records else 0
             undecided += _count(book, owner, execution_id, below_plan, records)
+            if under_way := _under_way(records):
+                cut[execution_id] = under_way
             open_ += await self._below(execution_id)
+        for execution_id in sorted(cut):
+            await self._hold(book, execution_id, cut[execution_id])
         for call, event in undecided:  # after those that were made: of what is left, the first come first
             book.settle(call, "", event)
         for execution_id, seq, model, event in self._meanwhile[owner]:
@@ -263,6 +269,18 @@ class Budgets:
         self._meanwhile.pop(owner)  # from here on the book is there, and is told at once
         self._books[owner] = book
         return book
+
+    async def _hold(self, book: _Book, execution_id: str, under_way: dict[str, int]) -> None:
+        """Reserve what a restart has cut, until its own execution has said what became of it."""
+        resident = await self._residency.get(execution_id)
+        for step, attempt in under_way.items():
+            most = may_use(resident.plan, resident.transcript, step, attempt)
+            price = price_of(_model_of(resident, step), book.definition.prices)
+            cost = 0 if price is None else price.worst_cost(most.input_tokens, most.output_tokens)
+            held = Spent(cost, most.input_tokens, most.output_tokens, 1)
+            call = _call(execution_id, step, attempt)
+            reserved = {**book.ledger.reserved, call: held}
+            book.ledger = msgspec.structs.replace(book.ledger, reserved=reserved)
 
     async def _below(self, execution_id: str) -> list[tuple[str, str]]:
         """The children of an execution, with their plans."""
@@ -298,6 +316,20 @@ def _count(
         elif isinstance(event, ev.BudgetGranted) and event.owner == owner:
             book.grant(event.limit)
     return undecided
+
+
+def _under_way(records: Sequence[Recorded]) -> dict[str, int]:
+    """The model calls, with their attempts, of which the journal does not say what became of them."""
+    found: dict[str, int] = {}
+    for record in records:
+        match record.event:
+            case ev.ModelRequested() | ev.JudgeRequested() | ev.CondenseRequested() as asked:
+                found[asked.step] = asked.attempt
+            case ev.ModelCompleted() | ev.ModelFailed() | ev.ModelLost() | ev.ModelInterrupted() as ended:
+                found.pop(ended.step, None)
+            case ev.BudgetReached() as refused:
+                found.pop(refused.step, None)
+    return found
 
 
 def _settle(book: _Book, execution_id: str, model: str, event: ev.AnyEvent) -> None:

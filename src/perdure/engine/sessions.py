@@ -36,6 +36,7 @@ class Sessions:
         # By whom they wait for: who waits, and which execution is the one before it.
         self._next: dict[str, set[tuple[str, str]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def lock(self, session_id: str, agent: str) -> asyncio.Lock:
         """Held while an execution of the session is begun, so that each sees the one before it."""
@@ -138,6 +139,9 @@ class Sessions:
                 return
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        if self._closed:  # a commit that was under way has ended one
+            work.close()
+            return
         task = asyncio.get_running_loop().create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -150,6 +154,7 @@ class Sessions:
 
     async def close(self) -> None:
         """Stop what is under way; a restart makes it good."""
+        self._closed = True
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -20,7 +20,7 @@ def spent(stop: Stop = None) -> Play:
     """A person allows more, the next turns ask a cheaper model, a call is refused, and it ends with what there is."""
     play = Play(plan(max_turns=9)).begin("Compare")
     between(play, stop, lambda: breach(play, "t1.m", "ask"))
-    between(play, stop, lambda: play.decide("t1.budget"))
+    between(play, stop, lambda: play.decide("t1.m.budget"))
     breach(play, "t2.m", "downgrade", "mock/small")
     play.give(inp.BudgetBreached("t2.m", 1, "x1", "tokens", "late", "stop"))
     between(
@@ -53,7 +53,7 @@ def no_more_allowed() -> Play:
     """A person who is asked allows no more."""
     play = Play().begin()
     breach(play, "t1.m", "ask")
-    play.decide("t1.budget", "rejected", reason="too dear")
+    play.decide("t1.m.budget", "rejected", reason="too dear")
     return play
 
 

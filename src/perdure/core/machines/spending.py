@@ -22,15 +22,17 @@ def breached(draft: Draft, item: inp.BudgetBreached) -> None:
     step = draft.state.steps.get(item.step)
     if step is None or step.status not in ("asking", "ready") or step.attempt != item.attempt:
         return
-    action = _action(draft, item)
-    model = item.model if action == "downgrade" else ""
+    is_call = step.tool is not None and joints.stage_of(item.step) is None and step.status == "ready"
+    # Another model would make no more tool calls possible: of those, one that is too many is refused, or it is the end.
+    action = item.action if is_call else _action(draft, item)
+    model = item.model if action == "downgrade" and not is_call else ""
     draft.record(ev.BudgetReached(item.step, item.owner, item.limit, item.why, action, model))
     if joints.stage_of(item.step) is not None:
         passage.failed(draft, item.step, step.tool or "", item.why)
     elif action == "stop":
         _stop(draft, item.why)
-    elif step.tool is not None:
-        return  # a tool call: the model has been told
+    elif is_call:
+        return  # the model has been told
     elif action == "finish":
         answers.complete(draft, draft.scope.transcript.last_text, "budget", item.why)
     elif action == "ask":

@@ -60,7 +60,7 @@ class TurnState(msgspec.Struct, omit_defaults=True):
     `refusals` how often an answer or a call was refused, by whom; `prepared` the turn whose before_model has run; `condensed`
     the turn before which the conversation was condensed;
     `stopping` that somebody wants the end after this turn; `unseen` how many messages no model has been shown;
-    `budgeted` that a budget counts its calls.
+    `budgeted` that a budget counts its calls; `replay` of a replay: what is done about a call that was not recorded.
     """
 
     v: int = 1
@@ -82,6 +82,7 @@ class TurnState(msgspec.Struct, omit_defaults=True):
     stopping: bool = False
     unseen: int = 0
     budgeted: bool = False
+    replay: str = ""
 
     @property
     def over(self) -> bool:
