@@ -52,7 +52,14 @@ class ModelCalls:
         return len(self._running)
 
     def call(self, resident: Resident, effect: CallModel) -> None:
-        """Make the attempt; if it runs already it is left alone, and an earlier attempt of the step is stopped."""
+        """Make the attempt; if it runs already it is left alone, and an earlier attempt of the step is stopped.
+
+        An attempt that was answered in the same round that asked for it (a resume, and the answer right behind it) is not
+        made: nobody would take what it says.
+        """
+        step = resident.state.steps.get(effect.step)
+        if step is None or step.status != "asking" or step.attempt != effect.attempt:
+            return
         key = (resident.execution_id, effect.step)
         running = self._running.get(key)
         if running is not None:
