@@ -31,8 +31,8 @@ def breached(draft: Draft, item: inp.BudgetBreached) -> None:
         passage.failed(draft, item.step, step.tool or "", item.why)
     elif action == "stop":
         _stop(draft, item.why)
-    elif is_call:
-        return  # the model has been told
+    elif step.tool is not None:
+        return  # a tool call: the model has been told; or a question beside the conversation, which goes on without it
     elif action == "finish":
         answers.complete(draft, draft.scope.transcript.last_text, "budget", item.why)
     elif action == "ask":
