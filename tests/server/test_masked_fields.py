@@ -11,7 +11,7 @@ from perdure.core.model import Usage
 from perdure.server.masks import MASK, masked, restored
 
 NAMES = frozenset({"ssn", "card"})
-SECRET = "123-45-6789"  # noqa: S105 - made up
+SECRET = "123-45-6789"
 
 
 @pytest.mark.parametrize(

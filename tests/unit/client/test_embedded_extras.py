@@ -23,7 +23,7 @@ from perdure.core.definition import PrefilledCall
 from perdure.memory.stores.in_process import InProcessStore
 from perdure.testing import MockModel, call, text
 
-SECRET = "123-45-6789"  # noqa: S105 - made up
+SECRET = "123-45-6789"
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ class BrokenStore(InProcessStore):
 
 
 @pytest.mark.parametrize("required", [False, True])
-def test_a_memory_that_fails_is_done_without_unless_it_is_required(runtime: AgentRuntime, required: bool):  # noqa: FBT001
+def test_a_memory_that_fails_is_done_without_unless_it_is_required(runtime: AgentRuntime, required: bool):
     """By default the execution goes on; a required memory fails it with E0417."""
     memory = SemanticMemory(BrokenStore(), required=required)
     agent = Agent("helper", MockModel([text("Done.")]), semantic_memory=memory)
