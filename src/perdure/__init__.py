@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from perdure.client.functions import stream as stream
     from perdure.client.functions import stream_async as stream_async
     from perdure.client.handle import AgentHandle as AgentHandle
+    from perdure.client.histories import ExecutionDiff as ExecutionDiff
     from perdure.client.runtime import AgentRuntime as AgentRuntime
     from perdure.client.runtime import Deployment as Deployment
     from perdure.client.stream import AgentStream as AgentStream
@@ -125,6 +126,7 @@ __all__ = [
     "Deployment",
     "Embedder",
     "EventType",
+    "ExecutionDiff",
     "ExecutionError",
     "FinishReason",
     "Generate",
@@ -243,6 +245,7 @@ _DOORS: dict[str, tuple[str, ...]] = {
         *("stream", "stream_async"),
     ),
     "perdure.client.handle": ("AgentHandle",),
+    "perdure.client.histories": ("ExecutionDiff",),
     "perdure.client.runtime": ("AgentRuntime", "Deployment"),
     "perdure.client.stream": ("AgentStream",),
     "perdure.core.errors": (

@@ -168,6 +168,7 @@ def assemble(
     asgi = create_app(
         ServerDeps(
             executions=engine.executions,
+            histories=engine.histories,
             tasks=engine.tasks,
             catalog=journal,
             models=models,

@@ -254,6 +254,7 @@ async def world(
     await engine.open()
     deps = ServerDeps(
         executions=executions(engine.executions),
+        histories=engine.histories,
         tasks=tasks(engine.tasks),
         catalog=journal,
         models=models,

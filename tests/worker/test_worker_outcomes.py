@@ -13,7 +13,7 @@ from perdure.agents.tools import ToolDef, tool
 from perdure.clock import SystemClock
 from perdure.core.errors import ModelError
 from perdure.wire.types import ResultRecord
-from perdure.worker.attempt import Attempt, changed_state
+from perdure.worker.attempt import CLEAN_UP_S, Attempt, changed_state
 from perdure.worker.threads import Threads
 from tests.worker.fakes import task
 
@@ -228,8 +228,8 @@ async def test_a_coroutine_that_is_too_slow_is_cancelled():
     assert cleaned.is_set()
 
 
-async def test_a_thread_that_is_too_slow_is_left_behind(caplog: pytest.LogCaptureFixture):
-    """E0302 at once; the thread sees in its context that nobody waits, and a warning is written."""
+async def test_a_thread_that_is_too_slow_is_not_waited_for(caplog: pytest.LogCaptureFixture):
+    """E0302 at once; the thread sees in its context that nobody waits, and when it returns then, there is no warning."""
     told = threading.Event()
 
     @tool
@@ -237,11 +237,30 @@ async def test_a_thread_that_is_too_slow_is_left_behind(caplog: pytest.LogCaptur
         """Is slow."""
         if context.cancelled.wait(10) and context.is_cancelled:
             told.set()
+        raise ConnectionError("for nobody")
 
     record = await outcome(slow, timeout_ms=50)
     assert record.error is not None
     assert record.error["code"] == "E0302"
     assert await asyncio.to_thread(told.wait, 5)
+    await asyncio.sleep(CLEAN_UP_S + 0.2)
+    assert "left behind" not in caplog.text
+
+
+async def test_a_thread_that_does_not_return_is_said_to_be_left_behind(caplog: pytest.LogCaptureFixture):
+    """A warning is written when it still runs a second after its time limit."""
+    release = threading.Event()
+
+    @tool
+    def stuck() -> None:
+        """Looks at nothing."""
+        release.wait(10)
+
+    record = await outcome(stuck, timeout_ms=50)
+    assert record.error is not None
+    assert record.error["code"] == "E0302"
+    await asyncio.sleep(CLEAN_UP_S + 0.2)
+    release.set()
     assert "left behind" in caplog.text
 
 

@@ -22,6 +22,7 @@ _CODES: dict[str, int] = {
     "E0413": CONFLICT,
     "E0415": CONFLICT,
     "E0416": CONFLICT,
+    "E0433": CONFLICT,
     "E0502": CONFLICT,
     "E0505": CONFLICT,
     "E0701": UNREACHABLE,

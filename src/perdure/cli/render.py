@@ -117,6 +117,8 @@ def question(node: Node, approval: Approval) -> list[Text]:
         lines.append(Text(f"  agent {text.line(approval.agent)}, execution {approval.execution_id}", "dim"))
     if approval.unknown_epoch is not None:
         words = f"Attempt {approval.unknown_epoch} may have taken effect already. Approve to run it again."
+        if not approval.unknown_epoch:
+            words = "The replay's recording does not have this call. Approve to make it."
         lines.append(Text(f"  {words}", "yellow"))
     lines += [Text(f"  {row}") for row in text.pretty(approval.arguments).splitlines()]
     if approval.answer_schema is not None and approval.asks in {"question", "pick"}:

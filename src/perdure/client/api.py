@@ -13,6 +13,7 @@ import msgspec
 
 from perdure.client.calls import TRY_AGAIN, Backoff, Caller, error_of, path_of, unreachable
 from perdure.client.following import Follower, GapError, StreamRecord
+from perdure.client.history_calls import HistoryCalls
 from perdure.client.sse import EventDecoder, ServerEvent
 from perdure.client.transport import ConnectionLostError, Reply
 from perdure.core.definition import AgentDefinition
@@ -258,7 +259,7 @@ class WorkerCalls(Caller):
         return await self.call("GET", path_of("workers"), WorkersAnswer)
 
 
-class ApiClient(AgentCalls, ExecutionCalls, ApprovalCalls, WorkerCalls):
+class ApiClient(AgentCalls, ExecutionCalls, HistoryCalls, ApprovalCalls, WorkerCalls):
     """Every route of the server."""
 
     async def health(self, *, timeout_s: float = 5.0, patience_s: float = 0.0) -> HealthAnswer:

@@ -11,6 +11,7 @@ from perdure.agents.results import AgentEvent, AgentResult, AgentStatus, Status
 from perdure.client import choice
 from perdure.client.api import ApiClient
 from perdure.client.default import default_session
+from perdure.client.histories import AsyncHistories, Histories
 from perdure.client.history import result_of
 from perdure.client.mapping import EventMapper, status_of
 from perdure.client.session import Session
@@ -43,7 +44,7 @@ class HasSession(Protocol):
         """The server that it uses."""
 
 
-class AsyncHandle:
+class AsyncHandle(AsyncHistories):
     """The asynchronous half of `AgentHandle`."""
 
     def __init__(
@@ -176,7 +177,7 @@ class AsyncHandle:
         return await choice.only(api, self.execution_id, verb)
 
 
-class AgentHandle(AsyncHandle):
+class AgentHandle(AsyncHandle, Histories):
     """One execution, from any process.
 
     Args:

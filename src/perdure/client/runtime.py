@@ -20,6 +20,7 @@ from perdure.agents.definitions import agent_definition
 from perdure.agents.results import AgentEvent, AgentResult
 from perdure.client.connection import Connection
 from perdure.client.handle import AgentHandle
+from perdure.client.histories import AsyncComparisons, Comparisons
 from perdure.client.media import Media, media_parts
 from perdure.client.session import Options, Session
 from perdure.client.signals import wait_for_signal
@@ -46,7 +47,7 @@ class Deployment:
     deployed_at_ms: int
 
 
-class AsyncRuntime:
+class AsyncRuntime(AsyncComparisons):
     """The asynchronous half of `AgentRuntime`."""
 
     session: Session
@@ -201,7 +202,7 @@ class AsyncRuntime:
         await self.shutdown_async()
 
 
-class AgentRuntime(AsyncRuntime):
+class AgentRuntime(AsyncRuntime, Comparisons):
     """Runs agents on a server. Making one does no I/O; the first use finds the server.
 
     That is the one at *server_url*, else at `PERDURE_SERVER_URL`, else this user's own, which is started in

@@ -81,6 +81,9 @@ CODES: dict[str, tuple[str, int, str]] = {
     "E0424": ("budget", 402, "The budget is used up"),
     "E0425": ("no_plan", 500, "There is no plan that can be carried out"),
     "E0426": ("plan_failed", 500, "The plan failed"),
+    "E0431": ("not_recorded", 409, "The replay's recording does not have this call"),
+    "E0432": ("no_such_point", 400, "The execution cannot be taken up at this point"),
+    "E0433": ("nothing_to_retry", 409, "The execution has not failed"),
     # E05xx storage
     "E0501": ("journal_full", 503, "The disk is full"),
     "E0502": ("journal_locked", 409, "Another server uses this data directory"),

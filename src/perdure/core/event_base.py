@@ -47,6 +47,22 @@ class HistoryRef(msgspec.Struct, frozen=True):
     upto: int = 0
 
 
+class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The execution that this one goes on from, repeats or replays.
+
+    `seq` is the last of its events that counts; `copied` how many events this journal begins with that are copies of
+    them; `edited` names what was put in the place of what was recorded. `on_missing` is of a replay: what is done about
+    a call that the recording does not have.
+    """
+
+    execution_id: str
+    seq: int
+    kind: Literal["retry", "rerun", "fork", "replay"]
+    copied: int = 0
+    edited: tuple[str, ...] = ()
+    on_missing: Literal["fail", "ask", "live"] = "fail"
+
+
 class Handover(msgspec.Struct, frozen=True, omit_defaults=True):
     """Who goes on in place of the agent that ends, and what it is told."""
 

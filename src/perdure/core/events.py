@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from perdure.core.event_base import ErrorInfo, Event, Handover, HistoryRef, ParentRef, storable
+from perdure.core.event_base import ErrorInfo, Event, Handover, HistoryRef, Origin, ParentRef, storable
 from perdure.core.messages import Message
 from perdure.core.model import FinishReason, Usage
 from perdure.core.talk_events import (
@@ -96,6 +96,7 @@ __all__ = [
     "ModelInterrupted",
     "ModelLost",
     "ModelRequested",
+    "Origin",
     "OutputRejected",
     "ParentRef",
     "PlanAccepted",
@@ -133,7 +134,7 @@ class ExecutionStarted(Event, frozen=True, omit_defaults=True, tag="execution_st
 
     `v` is the `EVENT_VERSION` of the release that began it; absent means 1, whatever the release that reads it.
     `strategy` is set for a team that drives its agents by a machine of its own; `budgets` are the executions, from the
-    root down, whose budgets this one counts in.
+    root down, whose budgets this one counts in. `origin` is set when it was made out of another execution.
     """
 
     BODY: ClassVar[str | None] = "input"
@@ -150,6 +151,7 @@ class ExecutionStarted(Event, frozen=True, omit_defaults=True, tag="execution_st
     parent: ParentRef | None = None
     history: HistoryRef | None = None
     budgets: tuple[str, ...] = ()
+    origin: Origin | None = None
 
 
 class ExecutionPaused(Event, frozen=True, omit_defaults=True, tag="execution_paused"):

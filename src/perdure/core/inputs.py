@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from perdure.core.events import ErrorInfo, Handover, HistoryRef, MessageMode, ParentRef
+from perdure.core.events import AnyEvent, ErrorInfo, Handover, HistoryRef, MessageMode, Origin, ParentRef
 from perdure.core.messages import Message
 from perdure.core.model import ModelReply, Usage
 
@@ -27,6 +27,26 @@ class Begin(msgspec.Struct, frozen=True):
     history: HistoryRef | None = None
     after: str | None = None
     budgets: tuple[str, ...] = ()
+    origin: Origin | None = None
+
+
+class TakeOver(msgspec.Struct, frozen=True):
+    """Begin with events of another execution, as `core.forking` has adopted them. `GoOn` follows in the same commit."""
+
+    events: tuple[AnyEvent, ...]
+
+
+class GoOn(msgspec.Struct, frozen=True):
+    """Take up what the events that were taken over leave open. An attempt of a worker is unknown here (E7)."""
+
+    by: str
+    reason: str
+
+
+class AskLive(msgspec.Struct, frozen=True):
+    """A replay has no recorded result for this call: a person is asked whether it may be made."""
+
+    step: str
 
 
 class BudgetBreached(msgspec.Struct, frozen=True):
@@ -187,6 +207,9 @@ class Quarantine(msgspec.Struct, frozen=True):
 
 Input = (
     Begin
+    | TakeOver
+    | GoOn
+    | AskLive
     | ModelSucceeded
     | ModelErrored
     | TakeTask

@@ -5,7 +5,7 @@ They are part of `core.events`, which says what holds for all of them.
 
 from typing import Any, ClassVar, Literal
 
-from perdure.core.event_base import ErrorInfo, Event, Handover, HistoryRef
+from perdure.core.event_base import ErrorInfo, Event, Handover, HistoryRef, Origin
 from perdure.core.messages import Message
 from perdure.core.model import Usage
 from perdure.core.plan_steps import StepPlan
@@ -36,7 +36,7 @@ class ChildRequested(Event, frozen=True, omit_defaults=True, tag="child_requeste
     """A child execution begins; its id is decided here, so that it begins once.
 
     `plan_hash` is None for an agent by name: what is deployed when it begins. `call_id` names the tool call that asked
-    for it. The child sees `history`, then `input`.
+    for it. The child sees `history`, then `input`. `origin` is the execution whose journal it goes on from.
     """
 
     BODY: ClassVar[str | None] = "input"
@@ -49,6 +49,7 @@ class ChildRequested(Event, frozen=True, omit_defaults=True, tag="child_requeste
     call_id: str | None = None
     tool: str = ""
     history: HistoryRef | None = None
+    origin: Origin | None = None
 
 
 class ChildCompleted(Event, frozen=True, omit_defaults=True, tag="child_completed"):

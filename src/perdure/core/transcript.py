@@ -128,6 +128,7 @@ class Transcript:
         self.last_reply: ev.ModelCompleted | None = None
         self.proposed: ev.AnswerProposed | None = None
         self.asking = _NO_MESSAGE
+        self.given = _NO_MESSAGE
         self.entries: list[Entry] = []
         self.cut: list[str] = []
         self.last_text = ""
@@ -479,7 +480,7 @@ def unknown_result(reason: str) -> dict[str, Any]:
 
 def rejected_result(event: ev.ApprovalDecided, call: PendingCall) -> dict[str, Any]:
     """What a model is told of a call that a person rejected."""
-    if call.unknown_epoch is not None:
+    if call.unknown_epoch:  # 0: no attempt was made
         return unknown_result(event.reason or "A person decided not to run it again.")
     told = {"rejected": True, "error": "A person rejected this call; it was not run."}
     return {**told, "reason": event.reason} if event.reason else told

@@ -20,7 +20,8 @@ from perdure.core.machines.children import MAX_DEPTH
 from perdure.core.machines.turn_state import decode_state
 from perdure.core.messages import Message
 from perdure.core.model import Usage
-from perdure.engine.driver import STORAGE_DOWN, Driver, settle
+from perdure.engine.branching import Branches
+from perdure.engine.driver import STORAGE_DOWN
 from perdure.engine.faults import crash_point
 from perdure.engine.ports import (
     TERMINAL_STATUSES,
@@ -29,6 +30,7 @@ from perdure.engine.ports import (
     NewExecution,
     StoredExecution,
 )
+from perdure.engine.replays import Replays
 from perdure.engine.residency import Residency
 from perdure.engine.resident import Resident
 from perdure.log import get_logger
@@ -43,11 +45,18 @@ class Children:
     """Begins, hears and stops child executions."""
 
     def __init__(
-        self, journal: Journal, catalog: Catalog, driver: Driver, residency: Residency, clock: Clock
+        self,
+        journal: Journal,
+        catalog: Catalog,
+        residency: Residency,
+        branches: Branches,
+        replays: Replays,
+        clock: Clock,
     ) -> None:
         self._journal = journal
         self._catalog = catalog
-        self._driver = driver
+        self._branches = branches
+        self._replays = replays
         self._residency = residency
         self._clock = clock
         self._starting: dict[str, asyncio.Task[None]] = {}
@@ -151,7 +160,9 @@ class Children:
             )
         plan_hash = asked.plan_hash or await self._deployed(asked.agent)
         plan = await self._residency.plan_of(plan_hash)
-        history = await self._residency.history_of(asked.history, plan.agent, plan.include_contents)
+        origin = asked.origin
+        if parent.state.replay and parent.origin is not None:
+            origin = await self._replays.child_origin(parent.origin, asked)
         if self._is_over(parent, asked):
             return  # the parent was ended while this was read: nobody wants the child any more (E9)
         now = self._clock.now_ms()
@@ -172,9 +183,12 @@ class Children:
             parent=ev.ParentRef(parent.execution_id, asked.step, depth),
             history=asked.history,
             budgets=(*parent.budgets, *((asked.child_id,) if plan.budget is not None else ())),
+            origin=origin,
         )
-        child = self._residency.admit(new, plan, history)
-        await settle(lambda done: self._driver.post(child, begin, done))
+        if origin is None:
+            await self._branches.begin(new, plan, begin, None)
+        else:
+            await self._branches.begin_child(new, plan, begin, origin)
         if self._is_over(parent, asked):
             await self._cancel(asked.child_id, "its parent has ended")
 

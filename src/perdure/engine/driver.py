@@ -258,7 +258,8 @@ class Driver:
     def _not_storable(self, resident: Resident, taken: Taken, outcome: JournalError) -> None:
         """One input of this round has a value that cannot be stored; all others must not suffer for it."""
         waiting = self._give_up(resident)
-        one = len(taken) == 1
+        # An execution whose first commit this is does not exist, and is not read again.
+        one = len(taken) == 1 or resident.new is not None
         if not one:
             resident.single = True
             waiting[:0] = [(item, done) for item, done, _ in taken]

@@ -20,13 +20,17 @@ from perdure.core.events import TERMINAL, Recorded
 from perdure.core.machines.turn_state import TurnState, decode_state
 from perdure.core.model import ModelRef
 from perdure.core.tokens import Tokens
+from perdure.engine.branching import Branches
 from perdure.engine.budgets import Budgets
 from perdure.engine.children import Children
 from perdure.engine.config import EngineConfig
 from perdure.engine.driver import Driver
 from perdure.engine.executions import ExecutionVerbs
+from perdure.engine.histories import HistoryVerbs
+from perdure.engine.history_ports import Histories
 from perdure.engine.model_calls import ModelCalls
 from perdure.engine.ports import Catalog, Executions, Journal, Models, StoredExecution, Tasks
+from perdure.engine.replays import Replays
 from perdure.engine.residency import Residency
 from perdure.engine.resident import Resident
 from perdure.engine.sessions import Sessions
@@ -68,7 +72,9 @@ class Engine:
         self._budgets = Budgets(journal, self._residency, clock)
         self._budgets.again = self._gateway.offer
         self._calls = ModelCalls(models, self._residency, self._streams, self._budgets, clock)
-        self._children = Children(journal, catalog, self._driver, self._residency, clock)
+        self._branches = Branches(journal, self._driver, self._residency)
+        self._replays = Replays(journal, self._driver, self._residency, self._gateway)
+        self._children = Children(journal, catalog, self._residency, self._branches, self._replays, clock)
         self._sessions = Sessions(journal, self._driver, self._residency)
         self._timers = Timers(journal, self._residency, clock)
         self._verbs = ExecutionVerbs(
@@ -77,6 +83,7 @@ class Engine:
         self._background: list[asyncio.Task[None]] = []
         self.executions: Executions = self._verbs
         self.tasks: Tasks = self._gateway
+        self.histories: Histories = HistoryVerbs(journal, self._residency, self._branches, clock)
         self._performers: dict[type[Effect], Callable[[Resident, Any], None]] = {
             eff.CallModel: self._calls.call,
             eff.AbortModel: self._calls.abort,
@@ -102,6 +109,8 @@ class Engine:
         self._budgets.notice(resident, records)
         self._streams.publish(resident, records)
         self._verbs.notice(resident, records)
+        if resident.state.replay:
+            self._replays.notice(resident, records)
         if isinstance(records[-1].event, TERMINAL):
             self._children.ended(resident, records[-1].event)
             self._sessions.ended(resident.execution_id)
@@ -110,7 +119,11 @@ class Engine:
         self._performers[type(effect)](resident, effect)
 
     def _offer(self, resident: Resident, effect: eff.OfferTask) -> None:
-        if not resident.budgets or self._budgets.offer(resident, effect):
+        if resident.budgets and not self._budgets.offer(resident, effect):
+            return
+        if resident.state.replay:
+            self._replays.offer(resident.execution_id, effect.step)
+        else:
             self._gateway.offer(resident, effect)
 
     # Opening and closing -------------------------------------------------------------------------------
@@ -142,6 +155,8 @@ class Engine:
         for step_id, step in state.steps.items():
             if step.status == "asking":
                 asking = True
+            elif state.replay and step.status in ("ready", "approval") and state.phase == "active":
+                self._replays.take_up(row.execution_id, step_id, step.status)
             elif step.status == "leased":
                 self._gateway.leases.grant((row.execution_id, step_id), step.worker or "", step.attempt)
             elif step.status == "ready" and step.due_ms is None and state.phase == "active":
@@ -171,6 +186,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._children.close()
+        await self._replays.close()
         await self._sessions.close()
         await self._calls.close()
         await self._budgets.close()

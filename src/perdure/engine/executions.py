@@ -81,7 +81,7 @@ class ExecutionVerbs(ApprovalVerbs):
             execution_id=execution_id,
             agent=plan.agent,
             plan_hash=request.plan_hash,
-            title=_title(request.input),
+            title=title_of(request.input),
             started_by=request.started_by,
             created_at_ms=now,
             session_id=request.session_id,
@@ -309,7 +309,8 @@ def _check_session(session_id: str | None) -> None:
         raise not_storable(error, "(new)") from error
 
 
-def _title(message: Message) -> str:
+def title_of(message: Message) -> str:
+    """The beginning of what was asked."""
     return " ".join(message.text.split())[:_TITLE_LENGTH]
 
 

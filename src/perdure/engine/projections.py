@@ -16,8 +16,12 @@ def approval_rows(resident: Resident, events: Sequence[ev.Event], at_ms: int) ->
     of the request in `Resident.asked`.
     """
     rows: dict[str, ApprovalRow] = {}
-    for event in events:
-        if isinstance(event, ev.ApprovalRequested):
+    copied = _copied(events)
+    for number, event in enumerate(events):
+        if number < copied and isinstance(event, ev.ApprovalDecided):
+            # It was decided in the execution that this one goes on from: the record of it stays there.
+            del rows[resident.asked.pop(event.step).approval_id]
+        elif isinstance(event, ev.ApprovalRequested):
             row = _requested(resident, event, at_ms)
             rows[row.approval_id] = resident.asked[row.step] = row
         elif isinstance(event, ev.ApprovalDecided):
@@ -37,6 +41,12 @@ def approval_rows(resident: Resident, events: Sequence[ev.Event], at_ms: int) ->
                 rows[row.approval_id] = msgspec.structs.replace(row, decision="void", decided_at_ms=at_ms)
             resident.asked = {}
     return tuple(rows.values())
+
+
+def _copied(events: Sequence[ev.Event]) -> int:
+    first = events[0] if events else None
+    origin = first.origin if isinstance(first, ev.ExecutionStarted) else None
+    return 0 if origin is None else origin.copied
 
 
 def _requested(resident: Resident, event: ev.ApprovalRequested, at_ms: int) -> ApprovalRow:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from perdure.core import inputs as inp
 from perdure.core.errors import PerdureError
-from perdure.core.events import Event, ExecutionStarted, ParentRef
+from perdure.core.events import Event, ExecutionStarted, Origin, ParentRef
 from perdure.core.machines.draft import Applied, Scope
 from perdure.core.machines.turn_state import TurnState
 from perdure.core.messages import Message
@@ -40,6 +40,7 @@ class Resident:
         "lost",
         "mailbox",
         "new",
+        "origin",
         "parent",
         "parent_id",
         "plan",
@@ -71,6 +72,7 @@ class Resident:
         self.depth = 0
         self.joined = False  # the conversation of its session before it stands in the transcript
         self.budgets: tuple[str, ...] = ()
+        self.origin: Origin | None = None
         self.plan = plan
         self.scope = Scope(row.execution_id, plan, self.transcript, tokens)
         self.state = state
@@ -106,6 +108,7 @@ class Resident:
         """Take an event into the conversation."""
         if isinstance(event, ExecutionStarted):
             self.budgets = event.budgets
+            self.origin = event.origin
             if event.parent is not None:
                 self.parent, self.depth = event.parent, event.parent.depth
         self.transcript.fold(event, at_ms)
@@ -132,6 +135,8 @@ def status_of(state: TurnState) -> Status:
         return "running" if state.phase == "new" else state.phase
     statuses = {step.status for step in state.steps.values()}
     offered = any(step.status == "ready" and step.due_ms is None for step in state.steps.values())
+    if "approval" in statuses and state.replay == "fail":
+        return "running"  # no person is asked: the recording decides, also after a restart
     if not statuses or offered or statuses & {"asking", "leased"}:
         return "running"
     return next((waits for status, waits in _WAITS.items() if status in statuses), "waiting:timer")

@@ -14,6 +14,7 @@ from perdure.clock import Clock
 from perdure.core.definition import AgentDefinition
 from perdure.core.errors import ApiError, PerdureError
 from perdure.core.plan import Plan
+from perdure.engine.history_ports import Histories
 from perdure.engine.ports import Catalog, Executions, Models, Tasks
 from perdure.server.keys import Keys
 from perdure.server.masks import MaskedExecutions
@@ -57,6 +58,7 @@ class ServerDeps:
     """
 
     executions: Executions
+    histories: Histories
     tasks: Tasks
     catalog: Catalog
     models: Models

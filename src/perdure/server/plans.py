@@ -118,6 +118,33 @@ class Plans:
             _keep(self._by_hash, compiled.plan_hash, compiled)
         return compiled
 
+    def hash_of(self, plan: Plan) -> str:
+        """The hash under which a plan is stored."""
+        return self._plan_hash(plan)
+
+    def ready(self, plan: Plan, members: dict[str, Plan]) -> Compiled:
+        """A plan that was made out of another one; whoever starts it stores it.
+
+        Raises:
+            ModelError: E0201 to E0203.
+        """
+        compiled = Compiled(plan, self._plan_hash(plan), members)
+        self._check_models(compiled)
+        return compiled
+
+    async def pinned(self, agent: str, plan_hash: str) -> Compiled:
+        """The stored plan of an execution, with those of all agents below it.
+
+        Raises:
+            ExecutionError: E0412 it is not stored.
+        """
+        compiled = self._by_hash.get(plan_hash)
+        if compiled is None:
+            plan = await self._stored(agent, plan_hash)
+            compiled = Compiled(plan, plan_hash, await self._below(agent, plan))
+            _keep(self._by_hash, plan_hash, compiled)
+        return compiled
+
     async def deploy(self, definition: AgentDefinition) -> DeployedAgent:
         """Store and make current under the agent's name. The model's key may be missing still.
 
@@ -152,11 +179,7 @@ class Plans:
             ModelError: E0201 to E0203.
         """
         row = await self.current(agent)
-        compiled = self._by_hash.get(row.plan_hash)
-        if compiled is None:
-            plan = await self._stored(agent, row.plan_hash)
-            compiled = Compiled(plan, row.plan_hash, await self._below(agent, plan))
-            _keep(self._by_hash, row.plan_hash, compiled)
+        compiled = await self.pinned(agent, row.plan_hash)
         self._check_models(compiled)
         return compiled
 

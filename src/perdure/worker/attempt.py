@@ -25,7 +25,7 @@ from perdure.worker.functions import answer_of
 from perdure.worker.threads import Threads
 
 LARGEST_RESULT = 10 * 1024 * 1024
-CLEAN_UP_S = 1.0  # how long a cancelled coroutine may take to end before it is given up
+CLEAN_UP_S = 1.0  # how long what was cancelled may take to end before it is said to be left behind
 
 Lease = tuple[str, str, int]  # execution, step, epoch
 
@@ -240,10 +240,13 @@ async def _contained(call: Callable[[], Any]) -> Any:
 
 
 async def _give_up(call: asyncio.Future[Any], where: str) -> None:
-    """Cancel a coroutine and let it clean up; a thread goes on, and nobody waits for it."""
+    """Cancel a coroutine and let it clean up; a thread goes on, and nobody waits for it.
+
+    A thread that looks at its context returns soon: only of one that does not is it said that it is left behind.
+    """
     if not isinstance(call, asyncio.Task):
-        _log.warning("a thread is left behind: %s does not return and cannot be stopped", where)
-        call.cancel()
+        call.add_done_callback(_forget)
+        asyncio.get_running_loop().call_later(CLEAN_UP_S, _tell_of_thread, call, where)
         return
     call.cancel()
     await asyncio.wait([call], timeout=CLEAN_UP_S)
@@ -251,3 +254,14 @@ async def _give_up(call: asyncio.Future[Any], where: str) -> None:
         _log.warning("a coroutine is left behind: %s does not end when it is cancelled", where)
     elif not call.cancelled():
         call.exception()  # taken note of: what it raised while it was stopped is not an error of anybody's
+
+
+def _forget(call: asyncio.Future[Any]) -> None:
+    """Take note of what a thread raised that nobody waits for: it is not an error of anybody's."""
+    if not call.cancelled():
+        call.exception()
+
+
+def _tell_of_thread(call: asyncio.Future[Any], where: str) -> None:
+    if not call.done():
+        _log.warning("a thread is left behind: %s does not return and cannot be stopped", where)

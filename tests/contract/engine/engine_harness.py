@@ -20,6 +20,7 @@ from perdure.core.model import Delta, ModelRef, ModelReply, ModelRequest, Usage
 from perdure.core.plan import Plan
 from perdure.engine.config import EngineConfig
 from perdure.engine.engine import Engine
+from perdure.engine.history_ports import Histories, HistoryRequest
 from perdure.engine.ports import (
     Decision,
     Executions,
@@ -160,6 +161,10 @@ class Harness:
         return self.engine.executions
 
     @property
+    def histories(self) -> Histories:
+        return self.engine.histories
+
+    @property
     def tasks(self) -> Tasks:
         return self.engine.tasks
 
@@ -227,6 +232,12 @@ def start_request(
     fields = {"tools": TOOLS, "model_retry": QUICK} | (changed or {})
     made: Plan = plan(**fields)
     return StartRequest(made, content_hash(made), user(prompt), "tester", **request)
+
+
+def make_request(execution_id: str, kind: Any, plan_: Plan | None = None, **fields: Any) -> HistoryRequest:
+    """A request for an execution out of another one of the agent `helper`."""
+    made = plan_ or plan(tools=TOOLS, model_retry=QUICK)
+    return HistoryRequest(execution_id, kind, made, content_hash(made), "tester", **fields)
 
 
 def result_of(task: Task, result: Any = "fine", worker: str = "w1", **fields: Any) -> TaskResult:

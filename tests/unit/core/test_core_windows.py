@@ -181,9 +181,9 @@ def test_the_prefix_holds_for_most_turns(messages: list[Message]):
 def test_a_long_conversation_is_folded_quickly():
     """10,000 messages are taken in within a second, each in the same time."""
     messages = chat(5_000)
-    start = time.perf_counter()
+    start = time.process_time()
     windowed(messages, WindowLimits(4_000, 50_000))
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 # Condensing ---------------------------------------------------------------------------------------------

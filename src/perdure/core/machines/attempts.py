@@ -118,3 +118,30 @@ def is_function(step: Step) -> bool:
 def on_offer(step: Step) -> bool:
     """Whether a worker may take the step now."""
     return step.status == "ready" and step.due_ms is None
+
+
+def broken_answer(draft: Draft, why: str) -> ev.ErrorInfo:
+    """What a model's answer fails with that the journal cannot hold."""
+    return ev.ErrorInfo(
+        "E0209",
+        "The provider's answer holds a value that cannot be stored",
+        where=f"agent {draft.scope.plan.agent}, model {draft.scope.plan.model}",
+        why=why,
+        fix="It is asked for again; if it stays, report it with the provider and model.",
+    )
+
+
+def out_of_time(draft: Draft) -> bool:
+    """End the execution if its time is over; True: it was."""
+    state, plan = draft.state, draft.scope.plan
+    if state.deadline_ms is None or state.deadline_ms > draft.now_ms:
+        return False
+    error = ev.ErrorInfo(
+        "E0404",
+        "The execution ran out of time",
+        where=f"agent {plan.agent}, turn {state.turn}",
+        why=f"timeout_seconds is {plan.timeout_ms / 1000:g}" if plan.timeout_ms else "",
+        fix="Raise timeout_seconds (waiting for people counts), or give the start a longer limit.",
+    )
+    draft.end(ev.ExecutionFailed(error, finish_reason="timeout", partial=said(draft)))
+    return True

@@ -210,6 +210,13 @@ def _ask(
     )
 
 
+def ask_live(draft: Draft, item: inp.AskLive) -> None:
+    """Ask a person whether a replay may make a call that was not recorded; late, it changes nothing."""
+    step, call = draft.state.steps.get(item.step), draft.scope.transcript.calls.get(item.step)
+    if step is not None and step.status == "ready" and step.due_ms is None and call is not None:
+        _ask(draft, item.step, call.call_id, draft.scope.plan.tools[call.tool], call.arguments, 0)
+
+
 def take(draft: Draft, item: inp.TakeTask) -> None:
     """Give a ready step to a worker. A step that is not on offer any more changes nothing."""
     step = draft.state.steps.get(item.step)

@@ -18,6 +18,7 @@ from perdure.core.machines import (
     answers,
     children,
     condensing,
+    continuing,
     functions,
     generated,
     inbox,
@@ -28,11 +29,13 @@ from perdure.core.machines import (
     tool_calls,
 )
 from perdure.core.machines.attempts import (
+    broken_answer,
     effects_of,
     is_function,
     model_lost,
     next_due_ms,
     on_offer,
+    out_of_time,
     said,
     take_up,
 )
@@ -53,6 +56,8 @@ _LATE = (
     inp.JoinSession,
     inp.Tick,
     inp.Recover,
+    inp.GoOn,
+    inp.AskLive,
 )
 
 
@@ -104,12 +109,20 @@ def _begin(draft: Draft, item: inp.Begin) -> None:
             parent=item.parent,
             history=item.history,
             budgets=item.budgets,
+            origin=item.origin,
         )
     )
     if item.after is not None:
         inbox.await_session(draft, item.after)
     else:
         passage.enter(draft, "in")
+
+
+def _go_on_from(draft: Draft, item: inp.GoOn) -> None:
+    for lost in continuing.unknown(draft, item):
+        _task_silent(draft, lost)
+    continuing.go_on(draft, item)
+    advance(draft)
 
 
 def _join_session(draft: Draft, item: inp.JoinSession) -> None:
@@ -197,11 +210,13 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
     wrong = not_storable(reply)
     if wrong is not None:
         # Refused here, the attempt fails; refused by the journal, nothing could be recorded of it at all (E10).
-        _model_failed(draft, item, _broken(draft, wrong), retryable=True)
+        _model_failed(draft, item, broken_answer(draft, wrong), retryable=True)
         return
     if item.step in draft.scope.transcript.condensing and not reply.message.text.strip():
         # A summary of nothing would take the place of the whole conversation.
-        _model_failed(draft, item, _broken(draft, "the summary of the conversation is empty"), retryable=True)
+        _model_failed(
+            draft, item, broken_answer(draft, "the summary of the conversation is empty"), retryable=True
+        )
         return
     is_aside = draft.state.steps[item.step].tool is not None
     draft.record(
@@ -225,17 +240,17 @@ def _model_succeeded(draft: Draft, item: inp.ModelSucceeded) -> None:
     elif "after_model" in draft.scope.plan.hooks:
         passage.enter(draft, f"t{draft.state.turn}.a")
     else:
-        _go_on_from(draft, draft.events[-1], reply.message.text)
+        _after_reply(draft, draft.events[-1], reply.message.text)
 
 
 def _after_model(draft: Draft, subject: str) -> None:
     """What a model's answer asks for: calls, another turn, or the end."""
     reply = joints.answer_of(draft) or draft.scope.transcript.last_reply
     if reply is not None:
-        _go_on_from(draft, reply, joints.content(draft, subject))
+        _after_reply(draft, reply, joints.content(draft, subject))
 
 
-def _go_on_from(draft: Draft, reply: ev.Event, text: str) -> None:
+def _after_reply(draft: Draft, reply: ev.Event, text: str) -> None:
     if not isinstance(reply, ev.ModelCompleted):
         return
     if reply.message.tool_calls:
@@ -287,16 +302,6 @@ def _answer(draft: Draft, step: str, finish_reason: str, text: str) -> None:
     advance(draft)
 
 
-def _broken(draft: Draft, why: str) -> ev.ErrorInfo:
-    return ev.ErrorInfo(
-        "E0209",
-        "The provider's answer holds a value that cannot be stored",
-        where=f"agent {draft.scope.plan.agent}, model {draft.scope.plan.model}",
-        why=why,
-        fix="It is asked for again; if it stays, report it with the provider and model.",
-    )
-
-
 def _model_errored(draft: Draft, item: inp.ModelErrored) -> None:
     if not _asking(draft, item.step, item.attempt):
         return
@@ -337,21 +342,7 @@ def _model_failed(
 
 
 def _tick(draft: Draft, _item: inp.Tick) -> None:
-    state, now = draft.state, draft.now_ms
-    if state.deadline_ms is not None and state.deadline_ms <= now:
-        error = ev.ErrorInfo(
-            "E0404",
-            "The execution ran out of time",
-            where=f"agent {draft.scope.plan.agent}, turn {state.turn}",
-            why=f"timeout_seconds is {draft.scope.plan.timeout_ms / 1000:g}"
-            if draft.scope.plan.timeout_ms
-            else "",
-            fix="Raise timeout_seconds (waiting for people counts), or give the start a longer limit.",
-        )
-        partial = said(draft)
-        draft.end(ev.ExecutionFailed(error, finish_reason="timeout", partial=partial))
-        return
-    if state.phase == "active":
+    if not out_of_time(draft) and draft.state.phase == "active":
         take_up(draft)
 
 
@@ -478,6 +469,9 @@ _WAYS: Ways = {
 }
 _DECIDE: dict[type[inp.Input], Callable[[Draft, Any], None]] = {
     inp.Begin: _begin,
+    inp.TakeOver: continuing.take_over,
+    inp.GoOn: _go_on_from,
+    inp.AskLive: tool_calls.ask_live,
     inp.ModelSucceeded: _model_succeeded,
     inp.ModelErrored: _model_errored,
     inp.TakeTask: tool_calls.take,

@@ -77,6 +77,8 @@ def _started(state: TurnState, event: ev.ExecutionStarted) -> None:
     state.budgeted = bool(event.budgets)
     if event.strategy:
         state.team = Team(event.strategy, "ready")
+    if event.origin is not None and event.origin.kind == "replay":
+        state.replay = event.origin.on_missing
 
 
 def _model_requested(state: TurnState, event: ev.ModelRequested) -> None:

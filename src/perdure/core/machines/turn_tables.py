@@ -60,7 +60,8 @@ class TurnState(msgspec.Struct, omit_defaults=True):
     `refusals` how often an answer or a call was refused, by whom; `prepared` the turn whose before_model has run; `condensed`
     the turn before which the conversation was condensed;
     `stopping` that somebody wants the end after this turn; `unseen` how many messages no model has been shown;
-    `budgeted` that a budget counts its calls; `prefilled` that the calls before the first turn were made.
+    `budgeted` that a budget counts its calls; `prefilled` that the calls before the first turn were made;
+    `replay` of a replay: what is done about a call that was not recorded.
     """
 
     v: int = 1
@@ -83,6 +84,7 @@ class TurnState(msgspec.Struct, omit_defaults=True):
     unseen: int = 0
     budgeted: bool = False
     prefilled: bool = False
+    replay: str = ""
 
     @property
     def over(self) -> bool:
