@@ -33,6 +33,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "perdure.worker": {
         "perdure.wire",
         "perdure.agents",
+        "perdure.memory.agent",
+        "perdure.memory.memory",
         "perdure.client.transport",
         "perdure.client.calls",
         "perdure.client.api",

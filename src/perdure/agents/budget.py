@@ -23,7 +23,7 @@ class Budget:
         max_model_calls: model calls.
         max_tool_calls: tool calls.
         on_breach: `stop`: the execution fails; `ask`: a person decides; `downgrade`: `downgrade_model` goes on;
-            `finish`: the model is asked for an answer from what there is.
+            `finish`: it ends with what it has said so far.
         downgrade_model: `provider/model`, for `downgrade`.
         prices: US dollars a million tokens, over the built-in table:
             `{"openai/gpt-5-mini": {"input": 0.25, "output": 2.0}}`.

@@ -13,7 +13,7 @@ from perdure.agents.handoffs import gate_data
 from perdure.agents.strategy import Strategy
 from perdure.agents.template import PromptTemplate
 from perdure.agents.tools import BACKOFFS, ToolDef
-from perdure.core.definition import AgentDefinition, PrefilledCall, RetryPolicy, ToolDefinition
+from perdure.core.definition import MEMORY_HOOKS, AgentDefinition, PrefilledCall, RetryPolicy, ToolDefinition
 from perdure.core.errors import DefinitionError
 
 _LONGEST_WAIT_MS = 60_000
@@ -122,7 +122,7 @@ def _check_fields(agent: Agent) -> dict[str, Any]:
         "termination": agent.termination.condition if agent.termination else None,
         "stop_when": agent.stop_when is not None,
         "required_tools": agent.required_tools,
-        "hooks": hooks_of(agent.callbacks),
+        "hooks": (*hooks_of(agent.callbacks), *(() if agent.semantic_memory is None else MEMORY_HOOKS)),
         "prefill": tuple(PrefilledCall(c.tool_name, c.arguments) for c in agent.prefill_tools),
         "budget": agent.budget.definition() if agent.budget else None,
     }

@@ -34,6 +34,8 @@ COMMANDS: dict[str, str] = {
     "cancel": "control",
     "pause": "control",
     "resume": "control",
+    "signal": "control",
+    "stop": "control",
     "retry": "history",
     "rerun": "history",
     "fork": "history",

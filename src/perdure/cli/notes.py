@@ -86,5 +86,6 @@ NOTES: dict[type[Any], tuple[str, Callable[[Any], str]]] = {
     ev.BudgetReached: ("budget", budget_words),
     ev.BudgetGranted: ("budget", lambda e: f"{e.by} allows as much of {e.limit} again"),
     ev.MessageReceived: ("message", lambda e: _with(f"{e.by} says ({e.mode})", e.message.text)),
+    ev.CallsPrefilled: ("execution", lambda e: f"{len(e.message.tool_calls)} calls before the first turn"),
     ev.StopRequested: ("execution", lambda e: _with(f"{e.by} asks that it stops after this turn", e.reason)),
 }

@@ -34,6 +34,7 @@ from perdure.wire.types import (
     HealthAnswer,
     HeartbeatAnswer,
     HeartbeatBody,
+    MessageBody,
     PlanAnswer,
     PlanBody,
     PollAnswer,
@@ -127,15 +128,24 @@ class ExecutionCalls(Caller):
         )
 
     async def control(
-        self, execution_id: str, verb: Literal["cancel", "pause", "resume"], body: ControlBody | None = None
+        self,
+        execution_id: str,
+        verb: Literal["cancel", "pause", "resume", "stop"],
+        body: ControlBody | None = None,
     ) -> ExecutionAnswer:
-        """Cancel, pause or resume. E0402: it has ended; E0415: it is not paused."""
+        """Cancel, pause, resume or stop. E0402: it has ended; E0415: it is not paused."""
 
         async def already_done(error: PerdureError) -> ExecutionAnswer | None:
             return await self.execution(execution_id) if error.code in {"E0402", "E0415"} else None
 
         path = path_of("executions", execution_id, verb)
         return await self.call("POST", path, ExecutionAnswer, body or ControlBody(), after_loss=already_done)
+
+    async def say(self, execution_id: str, body: MessageBody) -> ExecutionAnswer:
+        """Say something to a running execution, once: without an id the message is given one. E0402: it has ended."""
+        if body.id is None:
+            body = msgspec.structs.replace(body, id="sdk_" + self.clock.random_bytes(16).hex())
+        return await self.call("POST", path_of("executions", execution_id, "messages"), ExecutionAnswer, body)
 
     async def stream(self, execution_id: str, after: int = 0) -> AsyncGenerator[StreamRecord, None]:
         """Every event after position *after*, and the pieces of answers in flight; ends with the execution.

@@ -17,12 +17,14 @@ from perdure.client.mapping import EventMapper, status_of
 from perdure.client.session import Session
 from perdure.client.stream import AgentStream, Places
 from perdure.core.errors import ClientError, ExecutionError
+from perdure.core.talk_events import MessageMode
 from perdure.wire.types import (
     ApprovalAnswer,
     ControlBody,
     DecisionBody,
     EventRecord,
     ExecutionAnswer,
+    MessageBody,
     WaitInfo,
 )
 
@@ -127,6 +129,14 @@ class AsyncHandle(AsyncHistories):
     async def cancel_async(self, reason: str = "") -> None:
         """See `cancel`."""
         await (await self._api()).control(self.execution_id, "cancel", ControlBody(reason))
+
+    async def stop_async(self, reason: str = "") -> None:
+        """See `stop`."""
+        await (await self._api()).control(self.execution_id, "stop", ControlBody(reason))
+
+    async def send_async(self, text: str, *, id: str | None = None, mode: MessageMode = "enqueue") -> None:  # noqa: A002
+        """See `send`."""
+        await (await self._api()).say(self.execution_id, MessageBody(text, id, mode=mode))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.execution_id!r})"
@@ -257,6 +267,24 @@ class AgentHandle(AsyncHandle, Histories):
     def resume(self) -> None:
         """Go on after a pause, or out of quarantine."""
         self._session.call(self.resume_async())
+
+    def stop(self, reason: str = "") -> None:
+        """Let the turn that it is in end, then end with what there is; agents below it are told the same."""
+        self._session.call(self.stop_async(reason))
+
+    def send(self, text: str, *, id: str | None = None, mode: MessageMode = "enqueue") -> None:  # noqa: A002
+        """Say something to it while it runs: its model sees it in the next turn, behind the results of this one.
+
+        Args:
+            text: what is said.
+            id: the same id again changes nothing; by default every call is a new message, sent once.
+            mode: `interrupt` gives up the model call that is running, so that the next turn begins at once.
+
+        Raises:
+            ExecutionError: E0402 it has ended.
+            ApiError: E0605 the text is empty.
+        """
+        self._session.call(self.send_async(text, id=id, mode=mode))
 
     def cancel(self, reason: str = "") -> None:
         """End the execution."""

@@ -272,6 +272,7 @@ LEFT_OUT: frozenset[type[ev.Event]] = frozenset(
         ev.ArgumentsRequested,
         ev.MessagesTaken,
         ev.SessionJoined,
+        ev.CallsPrefilled,
         ev.HandoffDecided,
         ev.HookEnded,
         ev.Replaced,

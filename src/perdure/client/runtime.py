@@ -26,6 +26,7 @@ from perdure.client.session import Options, Session
 from perdure.client.signals import wait_for_signal
 from perdure.client.stream import AgentStream
 from perdure.core.errors import ClientError, DefinitionError, ExecutionError
+from perdure.core.talk_events import MessageMode
 from perdure.wire.types import StartBody
 from perdure.worker.functions import dependencies_of, metadata_of, queue_functions
 
@@ -148,6 +149,17 @@ class AsyncRuntime(AsyncComparisons):
         if found.status in {"paused", "quarantined"}:
             await connection.api.control(execution_id, "resume")
         return AgentHandle(execution_id, self, agent=agent)
+
+    async def signal_async(
+        self,
+        execution_id: str,
+        text: str,
+        *,
+        id: str | None = None,  # noqa: A002 - as `send`
+        mode: MessageMode = "enqueue",
+    ) -> None:
+        """See `signal`."""
+        await AgentHandle(execution_id, self).send_async(text, id=id, mode=mode)
 
     async def plan_async(self, agent: Agent) -> dict[str, Any]:
         """See `plan`."""
@@ -324,6 +336,17 @@ class AgentRuntime(AsyncRuntime, Comparisons):
             ExecutionError: E0401 there is no such execution, or it is one of another agent.
         """
         return self.session.call(self.resume_async(execution_id, agent))
+
+    def signal(
+        self,
+        execution_id: str,
+        text: str,
+        *,
+        id: str | None = None,  # noqa: A002 - as `send`
+        mode: MessageMode = "enqueue",
+    ) -> None:
+        """Say something to a running execution; see `AgentHandle.send`."""
+        self.session.call(self.signal_async(execution_id, text, id=id, mode=mode))
 
     def plan(self, agent: Agent) -> dict[str, Any]:
         """Compile without running: the plan, its hash, its tools, and whether its model can be called."""

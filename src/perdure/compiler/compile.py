@@ -19,6 +19,7 @@ from perdure.agents.checks import (
     invalid_option,
 )
 from perdure.compiler.budgets import checked_budget
+from perdure.compiler.extras import checked_hooks, checked_masks, checked_prefill
 from perdure.compiler.guardrails import checked_guards
 from perdure.compiler.memory import checked_memory
 from perdure.compiler.plan_execute import check_plan, lower_plan_execute
@@ -26,7 +27,6 @@ from perdure.compiler.schemas import MAX_SCHEMA_BYTES, check_object_schema, chec
 from perdure.compiler.teams import NO_PLACE, Members, Place, lower_team, synthesizes, transfer_tools
 from perdure.compiler.texts import check_texts
 from perdure.core.definition import (
-    HOOKS,
     AgentDefinition,
     OutputDefinition,
     RetryPolicy,
@@ -47,10 +47,7 @@ MAX_ATTEMPTS = MAX_RETRIES + 1
 NO_ARGUMENTS = {"type": "object", "properties": {}}
 # What a definition can say and this server cannot do yet: refused, because a guardrail that is dropped in silence would
 # be worse than an error.
-NOT_YET = (
-    "prefill",
-    "masked_fields",
-)
+NOT_YET = ()
 REQUEST = {
     "type": "object",
     "properties": {"request": {"type": "string", "description": "What the agent is to do."}},
@@ -132,11 +129,13 @@ def _compile(definition: AgentDefinition, depth: int, place: Place = NO_PLACE) -
         synthesize=synthesizes(definition),
         watches=watches,
         guards=checked_guards(definition.guardrails, where),
-        hooks=tuple(h for h in HOOKS if h in definition.hooks),
+        hooks=checked_hooks(definition, where),
         instructions_function=definition.instructions_function,
         budget=checked_budget(definition.budget, where),
         memory=checked_memory(definition.memory, where),
         context_window=_window(definition, where),
+        prefill=checked_prefill(definition, where),
+        masked_fields=checked_masks(definition, where),
     )
     return Bundle(plan, members.plans)
 

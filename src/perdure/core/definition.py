@@ -28,7 +28,18 @@ StrategyName = Literal[
 ]
 Position = Literal["input", "output"]
 OnFail = Literal["retry", "raise", "fix", "human"]
-HookName = Literal["before_agent", "after_agent", "before_model", "after_model", "before_tool", "after_tool"]
+HookName = Literal[
+    "before_agent",
+    "after_agent",
+    "before_model",
+    "after_model",
+    "before_tool",
+    "after_tool",
+    "recall",
+    "remember",
+]
+# The two that an agent's semantic memory stands behind.
+MEMORY_HOOKS: tuple[HookName, ...] = ("recall", "remember")
 HOOKS: tuple[HookName, ...] = (
     "before_agent",
     "after_agent",
@@ -194,11 +205,13 @@ class AgentDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
         termination: data that ends the loop; `stop_when` says that the function `@stop_when` is asked too.
         required_tools: tools that must have been called before an answer is taken.
         include_contents: `none`: the agent sees its own input only, not the conversation before.
-        hooks: which of the functions `@before_agent`, ... are there.
+        hooks: which of the functions `@before_agent`, ... are there; `@recall` gives what a memory has about the input,
+            `@remember` keeps the exchange.
         instructions_function: the function `@instructions` is asked for them at the beginning of each execution.
         context_window: tokens of the conversation at which it is condensed; None: never.
         prefill: calls made before the first turn.
-        masked_fields: names of fields whose values no journal reader is shown.
+        masked_fields: names of fields of JSON objects whose values no reader of executions, events and approvals is
+            shown; the journal, the model and the workers have them.
         budget: what the execution and all below it may use.
     """
 

@@ -17,6 +17,7 @@ from perdure.core.event_base import ErrorInfo, Event, Handover, HistoryRef, Orig
 from perdure.core.messages import Message
 from perdure.core.model import FinishReason, Usage
 from perdure.core.talk_events import (
+    CallsPrefilled,
     CondenseRequested,
     MessageAwaited,
     MessageMode,
@@ -63,6 +64,7 @@ __all__ = [
     "ArgumentsRequested",
     "BudgetGranted",
     "BudgetReached",
+    "CallsPrefilled",
     "ChildCompleted",
     "ChildFailed",
     "ChildRequested",
@@ -437,6 +439,7 @@ AnyEvent = (
     | StopRequested
     | SessionAwaited
     | SessionJoined
+    | CallsPrefilled
 )
 
 TERMINAL = (ExecutionCompleted, ExecutionFailed, ExecutionCancelled)

@@ -13,6 +13,7 @@ from perdure.core.definition import (
     OnChildFailure,
     OnUnknown,
     OutputDefinition,
+    PrefilledCall,
     RetryPolicy,
     StrategyName,
 )
@@ -128,6 +129,8 @@ class Plan(msgspec.Struct, frozen=True):
     budget: BudgetDefinition | None = None
     memory: MemoryDefinition | None = None
     context_window: int | None = None
+    prefill: tuple[PrefilledCall, ...] = ()
+    masked_fields: tuple[str, ...] = ()
 
     def tool(self, name: str) -> ToolPlan:
         """The tool of this name, or the options of a function (`@...`)."""

@@ -72,7 +72,10 @@ def assemble(
         attempt=attempt,
         model=plan.model if transcript.model is None else parse_model(transcript.model),
         instructions="\n\n".join(
-            filter(None, (instructions, *_system_texts(plan), transcript.added_instructions))
+            filter(
+                None,
+                (instructions, *_system_texts(plan), transcript.recalled, transcript.added_instructions),
+            )
         ),
         messages=shown(plan, transcript, tokens),
         tools=plan.tool_specs,

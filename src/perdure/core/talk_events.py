@@ -75,6 +75,13 @@ class SessionJoined(Event, frozen=True, omit_defaults=True, tag="session_joined"
     step: str
 
 
+class CallsPrefilled(Event, frozen=True, omit_defaults=True, tag="calls_prefilled"):
+    """The calls of the definition are made before the model is first asked: `message` has them, as if it had asked."""
+
+    BODY: ClassVar[str | None] = "message"
+    message: Message
+
+
 class CondenseRequested(Event, frozen=True, omit_defaults=True, tag="condense_requested"):
     """The conversation fills the context window: a model is asked to sum up the messages from `first` up to `last`.
 

@@ -60,6 +60,7 @@ class Transcript:
         plan_run: how far the plan of plan_execute has come; None: there is none.
         replaced: what guardrails and callbacks put in the place of something, by subject, in this turn.
         instructions: what a function gave for them; None: the plan's. `added_instructions` stand behind them this turn.
+        recalled: what its semantic memory has about the input.
         model: what a budget has put in the place of the plan's model; `last_breach` is the last limit that was met.
         last_reply: the model's last answer; `asking` is its message.
         proposed: the answer that is being judged.
@@ -97,6 +98,7 @@ class Transcript:
         "passed_on",
         "plan_run",
         "proposed",
+        "recalled",
         "replaced",
         "said_ids",
         "writing",
@@ -122,7 +124,7 @@ class Transcript:
         self.passed_on: dict[str, list[ev.MessageReceived]] = {}
         self.replaced: dict[str, Any] = {}
         self.instructions: str | None = None
-        self.added_instructions = ""
+        self.added_instructions = self.recalled = ""
         self.last_reply: ev.ModelCompleted | None = None
         self.proposed: ev.AnswerProposed | None = None
         self.asking = _NO_MESSAGE
@@ -312,6 +314,9 @@ class Transcript:
         if event.subject == "instructions":
             self.instructions = event.value
             return
+        if event.subject == "recalled":
+            self.recalled = str(event.value)
+            return
         if event.subject == "added_instructions":
             self.added_instructions = str(event.value)
             return
@@ -335,6 +340,11 @@ class Transcript:
             self.entries.append(Entry("", event.message))
         for step in self.children:
             self.passed_on.setdefault(step, []).append(event)
+
+    def _prefilled(self, event: ev.CallsPrefilled, _at_ms: int) -> None:
+        self.asking = event.message
+        self.messages.append(event.message)
+        self._index = {}
 
     def _interrupted(self, _event: ev.ModelInterrupted, _at_ms: int) -> None:
         self.cut = []
@@ -408,6 +418,7 @@ _FOLD: dict[type[ev.Event], Callable[[Transcript, Any, int], None]] = {
     ev.Replaced: Transcript._replaced,  # noqa: SLF001
     ev.BudgetReached: Transcript._budget_reached,  # noqa: SLF001
     ev.MessageReceived: Transcript._said,  # noqa: SLF001
+    ev.CallsPrefilled: Transcript._prefilled,  # noqa: SLF001
     ev.ModelInterrupted: Transcript._interrupted,  # noqa: SLF001
     ev.MessageAwaited: Transcript._awaited,  # noqa: SLF001
     ev.MessagesTaken: Transcript._taken,  # noqa: SLF001

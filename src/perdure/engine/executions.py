@@ -179,6 +179,18 @@ class ExecutionVerbs(ApprovalVerbs):
                 return _NO_WORKER
         return row.status
 
+    async def masked_fields(self, execution_id: str) -> tuple[str, ...]:
+        """See `ports.Executions.masked_fields`."""
+        found: dict[str, None] = {}
+        at: str | None = execution_id
+        while at is not None:
+            row = await self._journal.load(at)
+            if row is None:
+                raise not_found(at)
+            found |= dict.fromkeys((await self._residency.plan_of(row.plan_hash)).masked_fields)
+            at = row.parent_id
+        return tuple(found)
+
     async def find(self, where: ExecutionFilter) -> list[ExecutionView]:
         """See `ports.Executions.find`."""
         wanted = frozenset(where.status)

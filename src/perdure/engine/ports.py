@@ -376,6 +376,9 @@ class Executions(Protocol):
     async def get(self, execution_id: str) -> ExecutionView:
         """The execution as it is now; E0401 when there is none."""
 
+    async def masked_fields(self, execution_id: str) -> tuple[str, ...]:
+        """Names of the fields that no reader is shown: those of its agent and of all above it."""
+
     async def find(self, where: ExecutionFilter) -> list[ExecutionView]:
         """Executions, newest first; outputs and waits are left out."""
 

@@ -29,6 +29,7 @@ class SemanticMemory:
         min_score: entries with a smaller score are not found; None: all are, in order.
         dedupe_above: a text whose closest entry has at least this score is not stored, and that entry's id is
             the answer. None: only the same text is the same entry.
+        required: an agent's execution fails when the memory does; by default it goes on without it.
         embedder: turns texts into vectors; None: `WordLlamaEmbedder`.
         clock: for times of creation and expiry.
 
@@ -47,6 +48,7 @@ class SemanticMemory:
         across_sessions: bool = True,
         min_score: float | None = None,
         dedupe_above: float | None = None,
+        required: bool = False,
         embedder: Embedder | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -58,8 +60,14 @@ class SemanticMemory:
             across_sessions=across_sessions,
             min_score=min_score,
             dedupe_above=dedupe_above,
+            required=required,
         )
         self._aio = AsyncSemanticMemory(store, options, embedder=embedder, clock=clock)
+
+    @property
+    def required(self) -> bool:
+        """Whether an agent's execution fails when this memory does."""
+        return self._aio.options.required
 
     @property
     def aio(self) -> AsyncSemanticMemory:

@@ -53,6 +53,7 @@ class MemoryOptions(msgspec.Struct, frozen=True, kw_only=True):
     across_sessions: bool = True
     min_score: float | None = None
     dedupe_above: float | None = None
+    required: bool = False
 
     def checked(self) -> "MemoryOptions":
         """These options.

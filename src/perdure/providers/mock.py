@@ -14,6 +14,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 
 from perdure.core.errors import ModelError
+from perdure.core.machines.prefill import CALL_ID
 from perdure.core.messages import Message, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
 from perdure.core.model import Delta, ModelReply, ModelRequest, Usage
 from perdure.providers.identity import IdentityCache
@@ -61,7 +62,11 @@ async def complete_mock(request: ModelRequest, on_delta: OnDelta) -> ModelReply:
             whatever the script says.
     """
     check_mock(request.model.name)
-    turn = sum(m.role == "assistant" for m in request.messages[request.earlier :])
+    # Calls that were made before the first turn are no answers of the model.
+    turn = sum(
+        m.role == "assistant" and not any(c.call_id.startswith(CALL_ID) for c in m.tool_calls)
+        for m in request.messages[request.earlier :]
+    )
     entry = _ENTRIES[request.model.name](request, turn)
     if not entry.delay_ms and not entry.chunk_delay_ms:
         return _reply(request, entry, turn, on_delta)

@@ -17,6 +17,7 @@ from perdure.core.plan import Plan
 from perdure.engine.history_ports import Histories
 from perdure.engine.ports import Catalog, Executions, Models, Tasks
 from perdure.server.keys import Keys
+from perdure.server.masks import MaskedExecutions
 from perdure.server.metrics import Metrics
 from perdure.server.plans import Compile, Plans
 from perdure.server.tokens import TaskTokens
@@ -83,7 +84,7 @@ class Service:
     def __init__(self, deps: ServerDeps, openapi: bytes) -> None:
         self.deps = deps
         self.openapi = openapi
-        self.executions = deps.executions
+        self.executions: Executions = MaskedExecutions(deps.executions)
         self.tasks = deps.tasks
         self.clock = deps.clock
         self.settings = deps.settings

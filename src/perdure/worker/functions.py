@@ -9,6 +9,8 @@ from perdure.agents.agent import Agent
 from perdure.agents.calling import Call
 from perdure.agents.functions import Served, Steps, functions_of
 from perdure.agents.signatures import innermost
+from perdure.core.errors import PerdureError
+from perdure.worker.memories import memory_functions
 from perdure.worker.threads import Threads
 
 
@@ -19,11 +21,16 @@ def queue_name(agent: str, tool: str) -> str:
 
 def queue_functions(agent: Agent) -> dict[str, Served]:
     """The functions of the agent and of all agents below it that are in this process, by queue name."""
-    return {
+    found: dict[str, Served] = {
         queue_name(name, function): served
         for name, functions in functions_of(agent).items()
         for function, served in functions.items()
     }
+    for one in agent.tree():
+        if one.semantic_memory is not None:
+            served = memory_functions(one.semantic_memory, one.where)
+            found |= {queue_name(one.name, function.name): function for function in served}
+    return found
 
 
 def metadata_of(agent: Agent) -> dict[str, dict[str, Any]]:
@@ -42,13 +49,18 @@ async def answer_of(steps: Steps, threads: Threads) -> dict[str, Any]:
     A plain function runs in a thread; a coroutine function, and whatever else returns something to await, in this loop.
     """
     value: Any = None
+    failed: Exception | None = None
     while True:
         try:
-            call = steps.send(value)
+            call = steps.send(value) if failed is None else steps.throw(failed)
         except StopIteration as end:
             answer: dict[str, Any] = end.value
             return answer
-        value = await _made(call, threads)
+        value = failed = None
+        try:
+            value = await _made(call, threads)
+        except PerdureError as error:  # the function may go on without it; else it is raised again
+            failed = error
 
 
 async def _made(call: Call, threads: Threads) -> Any:

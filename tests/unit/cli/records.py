@@ -124,6 +124,7 @@ ALL_KINDS: list[ev.Event] = [
     ev.ModelCompleted("t2.s", 1, Message("assistant", (TextPart("so far"),)), Usage(1, 1), "stop", "mock"),
     ev.SessionAwaited("before", "x00before"),
     ev.SessionJoined("before"),
+    ev.CallsPrefilled(Message("assistant", ())),
     ev.MessageAwaited("t2.c3", "c3", "wait_for_message"),
     ev.MessageReceived("m1", user("hurry"), "ada", "interrupt"),
     ev.MessagesTaken("t2.c3", "c3", "wait_for_message", 1),

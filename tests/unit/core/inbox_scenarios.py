@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from perdure.core import events as ev
+from perdure.core.definition import PrefilledCall
 from tests.unit.core.plans import MAILBOX, TOOLS, plan, team
 from tests.unit.core.play import Play, call
 from tests.unit.core.team_scenarios import Stop, between
@@ -74,7 +75,23 @@ def condensed() -> Play:
     return play
 
 
-STOPPED: tuple[Callable[[Stop], Play], ...] = (messages, stopped_soon, session_in_order)
+def prefilled(stop: Stop = None) -> Play:
+    """Calls that are made before the model is first asked: one runs, one is refused, one needs a person's leave."""
+    calls = (
+        PrefilledCall("weather", {"city": "a"}),
+        PrefilledCall("weather", {"town": "b"}),
+        PrefilledCall("refund", {"amount": 1}),
+    )
+    play = Play(plan(prefill=calls)).begin("Hello")
+    between(play, stop, lambda: play.decide("t0.c2"))
+    play.take("t0.c0")
+    between(play, stop, lambda: play.done("t0.c0"))
+    play.run("t0.c2")
+    play.reply("Done.")
+    return play
+
+
+STOPPED: tuple[Callable[[Stop], Play], ...] = (messages, stopped_soon, session_in_order, prefilled)
 INBOX_SCENARIOS: tuple[Callable[[], Play], ...] = (*STOPPED, team_told, condensed)
 
 

@@ -68,6 +68,7 @@ SAMPLES: dict[type[ev.Event], ev.Event] = {
         ev.StopRequested("me"),
         ev.SessionAwaited(S, "x0"),
         ev.SessionJoined(S),
+        ev.CallsPrefilled(user("Hi")),
         ev.CondenseRequested(S, 1, 0, 2, 900),
         ev.BudgetReached(S, "x1", "tokens", "used up", "stop"),
         ev.BudgetGranted("x1", "tokens", "me"),

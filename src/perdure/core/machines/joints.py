@@ -1,11 +1,11 @@
 """Joints: the places of an agent's loop where guardrails and callbacks stand, and what passes there.
 
-    in            what the agent is given: input guardrails, before_agent, the function of the instructions
+    in            what the agent is given: input guardrails, before_agent, its memory, the function of the instructions
     t3.b          before the model call of turn 3: before_model
     t3.a          after it: after_model
     t3.c0.i       a tool call before it runs: before_tool, the tool's input guardrails
     t3.c0.r       its result: after_tool, the tool's output guardrails
-    t3.out, c3.out  an answer before it is taken (of an agent, of a team): output guardrails, after_agent
+    t3.out, c3.out  an answer before it is taken (of an agent, of a team): output guardrails, after_agent, its memory
 
 A joint's stages are known from the plan. They are passed one after the other: what is decided from data is decided
 at once, what needs a worker, a model or a person opens a step, whose name says which joint and stage it is of
@@ -37,10 +37,10 @@ def stages(plan: Plan, subject: str, tool: ToolPlan | None) -> tuple[Stage, ...]
     """What a subject must pass, in order."""
     kind = kind_of(subject)
     if kind == "in":
-        found = [*_guards(plan.guards, "input"), *_hook(plan, "before_agent")]
+        found = [*_guards(plan.guards, "input"), *_hook(plan, "before_agent"), *_hook(plan, "recall")]
         return (*found, *((Stage(function="@instructions"),) if plan.instructions_function else ()))
     if kind == "out":
-        return (*_guards(plan.guards, "output"), *_hook(plan, "after_agent"))
+        return (*_guards(plan.guards, "output"), *_hook(plan, "after_agent"), *_hook(plan, "remember"))
     if kind == "b":
         return _hook(plan, "before_model")
     if kind == "a":
@@ -106,7 +106,7 @@ def _call(draft: Draft, step: str) -> ToolCallPart:
     planned = operations.called(draft, step)
     if planned is not None:
         return planned
-    answer = answer_of(draft)
+    answer = draft.event_of(ev.CallsPrefilled) or answer_of(draft)
     message = answer.message if answer is not None else draft.scope.transcript.asking
     return message.tool_calls[int(step.rpartition(".c")[2])]
 

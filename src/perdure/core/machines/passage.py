@@ -55,9 +55,9 @@ def _call(draft: Draft, subject: str, number: int, function: str) -> None:
 def _arguments(draft: Draft, subject: str, function: str) -> dict[str, Any]:
     """What a callback is told."""
     value = joints.content(draft, subject)
-    if function in ("@before_agent", "@instructions"):
+    if function in ("@before_agent", "@instructions", "@recall"):
         return {"input": joints.as_text(value)}
-    if function == "@after_agent":
+    if function in ("@after_agent", "@remember"):
         return {"input": draft.scope.transcript.given.text, "output": value}
     turn = draft.state.turn + (1 if function == "@before_model" else 0)
     if function == "@before_model":
@@ -101,6 +101,8 @@ def _changed(draft: Draft, subject: str, function: str, result: Any) -> bool:
         draft.record(ev.HookEnded(subject, function, ("instructions",), turn))
         draft.record(ev.Replaced("instructions", text, function))
         return True
+    if function in ("@recall", "@remember"):
+        return _memory_ended(draft, subject, function, result)
     field, kind = _MAY_CHANGE[function]
     changes = _changes(result, field, kind)
     if changes is None:
@@ -111,6 +113,21 @@ def _changed(draft: Draft, subject: str, function: str, result: Any) -> bool:
     if changes:
         target = "added_instructions" if field == "instructions" else subject
         draft.record(ev.Replaced(target, changes[field], function))
+    return True
+
+
+def _memory_ended(draft: Draft, subject: str, function: str, result: Any) -> bool:
+    """What a memory had about the input, or that it has kept the exchange."""
+    field, kind = ("text", str) if function == "@recall" else ("ids", list)
+    found = functions.answer(result, field, kind)
+    if found is None:
+        functions.fail(
+            draft, function, draft.scope.plan.agent, f"It gave {result!r:.200}, without {field!r}."
+        )
+        return False
+    draft.record(ev.HookEnded(subject, function, (field,) if found else (), draft.state.turn))
+    if function == "@recall" and found:
+        draft.record(ev.Replaced("recalled", found, function))
     return True
 
 

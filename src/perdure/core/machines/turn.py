@@ -24,6 +24,7 @@ from perdure.core.machines import (
     inbox,
     joints,
     passage,
+    prefill,
     spending,
     tool_calls,
 )
@@ -164,7 +165,9 @@ def advance(draft: Draft) -> None:
         machine.advance(draft)
         if state.steps or state.over:
             return
-    if state.phase == "active" and not answers.stops(draft):
+    if state.phase == "active" and prefill.begins(draft):
+        advance(draft)
+    elif state.phase == "active" and not answers.stops(draft):
         _next_turn(draft)
 
 

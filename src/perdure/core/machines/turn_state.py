@@ -302,6 +302,10 @@ def _session_awaited(state: TurnState, event: ev.SessionAwaited) -> None:
     state.steps[event.step] = Step("session", child_id=event.execution_id)
 
 
+def _calls_prefilled(state: TurnState, _event: ev.CallsPrefilled) -> None:
+    state.prefilled = True
+
+
 def _session_joined(state: TurnState, event: ev.SessionJoined) -> None:
     _before(state, event.step, event)
     del state.steps[event.step]
@@ -348,6 +352,7 @@ _EVOLVE: dict[type[ev.Event], Callable[[TurnState, Any], None]] = {
     ev.StopRequested: _stop_requested,
     ev.SessionAwaited: _session_awaited,
     ev.SessionJoined: _session_joined,
+    ev.CallsPrefilled: _calls_prefilled,
     ev.BudgetReached: _budget_reached,
     ev.BudgetGranted: _nothing,
     ev.ToolRefused: _tool_refused,

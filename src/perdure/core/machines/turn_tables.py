@@ -60,7 +60,8 @@ class TurnState(msgspec.Struct, omit_defaults=True):
     `refusals` how often an answer or a call was refused, by whom; `prepared` the turn whose before_model has run; `condensed`
     the turn before which the conversation was condensed;
     `stopping` that somebody wants the end after this turn; `unseen` how many messages no model has been shown;
-    `budgeted` that a budget counts its calls; `replay` of a replay: what is done about a call that was not recorded.
+    `budgeted` that a budget counts its calls; `prefilled` that the calls before the first turn were made;
+    `replay` of a replay: what is done about a call that was not recorded.
     """
 
     v: int = 1
@@ -82,6 +83,7 @@ class TurnState(msgspec.Struct, omit_defaults=True):
     stopping: bool = False
     unseen: int = 0
     budgeted: bool = False
+    prefilled: bool = False
     replay: str = ""
 
     @property
@@ -112,6 +114,7 @@ _STEP_EVENTS: tuple[type[ev.Event], ...] = (
     ev.StopRequested,
     ev.SessionAwaited,
     ev.SessionJoined,
+    ev.CallsPrefilled,
     ev.BudgetReached,
     ev.BudgetGranted,
     ev.ToolRequested,
@@ -137,7 +140,14 @@ _STEP_EVENTS: tuple[type[ev.Event], ...] = (
 )
 
 # What begins something, and so is not recorded while the execution is paused or quarantined.
-_BEGIN = (ev.CondenseRequested, ev.ModelRequested, ev.ToolStarted, ev.TimerFired, ev.SessionAwaited)
+_BEGIN = (
+    ev.CondenseRequested,
+    ev.ModelRequested,
+    ev.ToolStarted,
+    ev.TimerFired,
+    ev.SessionAwaited,
+    ev.CallsPrefilled,
+)
 
 PHASES: dict[tuple[Phase, type[ev.Event]], Phase] = {
     ("new", ev.ExecutionStarted): "active",
