@@ -35,6 +35,18 @@ GOOD: dict[str, Any] = {
     "say_to_execution": {"text": "t", "id": "m1", "by": "b", "mode": "enqueue"},
     "pause_execution": {"reason": "r", "by": "b"},
     "resume_execution": {"reason": "r", "by": "b"},
+    "retry_execution": {"by": "b", "idempotency_key": "k"},
+    "rerun_execution": {"plan": "same", "prompt": "p", "context": {"a": 1}, "definition": definition()},
+    "fork_execution": {
+        "at": "t1.c0",
+        "edit": {
+            "result": {"n": 1},
+            "calls": [{"tool": "look", "arguments": {"n": 1}}],
+            "model": "mock/echo",
+            "max_turns": 3,
+        },
+    },
+    "replay_execution": {"model": "mock/echo", "instructions": "i", "on_missing": "ask", "by": "b"},
     "worker_poll": {"worker": "w", "tools": ["helper.look"], "want": 2, "wait_ms": 0, "results": []},
     "worker_heartbeat": {"worker": "w", "leases": [{"execution_id": "x", "step": "s", "epoch": 1}]},
 }

@@ -85,6 +85,8 @@ async def test_every_route_answers_as_the_document_says():
         assert deployed.status == 200
         done = await w.start()
         await w.ended(done)
+        lost = await w.start(definition=with_tool() | {"name": "loser"})
+        await w.door.post(f"{API}/executions/{lost}/cancel", {})
         bodies: dict[str, Any] = {
             "plan_agent": {"definition": definition()},
             "deploy_agent": {"definition": definition()},
@@ -97,9 +99,13 @@ async def test_every_route_answers_as_the_document_says():
         order = {"cancel_execution": 1}  # last: it ends the execution that the others look at
         for spec in sorted(ROUTES, key=lambda r: order.get(r.name, 0)):
             ids = {"execution_id": done if spec.streams else asked, "name": "helper"}
+            if spec.name == "retry_execution":
+                ids["execution_id"] = lost
             path = spec.path.format(approval_id=approvals[0]["approval_id"], **ids)
             if spec.name == "wait_execution":
                 path += "?timeout_ms=1"
+            elif spec.name == "diff_executions":
+                path += f"?other={done}"
             reply = await w.door.send(spec.method, path, bodies.get(spec.name))
             assert reply.status == 200, (spec.name, reply.body)
             content = DOCUMENT["paths"][spec.path][spec.method.lower()]["responses"]["200"]["content"]

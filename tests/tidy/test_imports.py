@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "perdure.agents",
         "perdure.compiler",
         "perdure.engine.ports",
+        "perdure.engine.history_ports",
         "perdure.core",
         "perdure.clock",
         "perdure.log",

@@ -9,9 +9,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from perdure.agents.agent import Agent
 from perdure.agents.functions import Served
 from perdure.client.api import ApiClient
 from perdure.clock import Clock
+from perdure.worker.functions import dependencies_of, metadata_of, queue_functions
 from perdure.worker.worker import Worker
 
 
@@ -50,6 +52,10 @@ class Connection:
         if functions:
             self.worker.serve(functions, metadata, dependencies)
             self.worker.start()
+
+    def serve_agent(self, agent: Agent) -> None:
+        """Run the functions of an agent and of all below it in this process from now on."""
+        self.serve(queue_functions(agent), metadata_of(agent), dependencies_of(agent))
 
     def request_close(self, grace_s: float) -> None:
         """Begin to close; only from the connection's own loop."""

@@ -29,7 +29,6 @@ from perdure.wire.histories import (
     SideAnswer,
     StepAnswer,
 )
-from perdure.worker.functions import dependencies_of, metadata_of, queue_functions
 
 _SHOWN = 300  # characters of a value in a difference's text
 
@@ -87,7 +86,7 @@ class AsyncHistories:
         connection = await self._session.connection()
         made = await connection.api.make(self.execution_id, kind, body)
         if agent is not None and serves:
-            connection.serve(queue_functions(agent), metadata_of(agent), dependencies_of(agent))
+            connection.serve_agent(agent)
         handle = copy.copy(self)
         handle.execution_id, handle.agent = made.execution_id, agent
         return handle

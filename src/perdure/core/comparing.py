@@ -97,7 +97,7 @@ def steps_of(records: Sequence[ev.Recorded]) -> dict[str, StepSummary]:
 
 def _take(found: dict[str, StepSummary], event: ev.AnyEvent) -> None:
     match event:
-        case ev.ModelRequested() | ev.CondenseRequested():
+        case ev.ModelRequested() | ev.CondenseRequested() | ev.ArgumentsRequested():
             _open(found, StepSummary(event.step, "model", tries=event.attempt))
         case ev.JudgeRequested():
             _open(found, StepSummary(event.step, "model", event.guard, event.content, tries=event.attempt))

@@ -55,13 +55,14 @@ _OPENS = (
     ev.ModelRequested,
     ev.JudgeRequested,
     ev.CondenseRequested,
+    ev.ArgumentsRequested,
     ev.FunctionRequested,
     ev.ToolRequested,
     ev.ApprovalRequested,
     ev.ChildRequested,
     ev.MessageAwaited,
 )
-_ASKS = (ev.ModelRequested, ev.JudgeRequested, ev.CondenseRequested)
+_ASKS = (ev.ModelRequested, ev.JudgeRequested, ev.CondenseRequested, ev.ArgumentsRequested)
 _TRIES = (ev.ModelFailed, ev.ModelLost, ev.ToolStarted, ev.ToolFailed, ev.ToolLost, ev.TimerFired)
 _WORDS = (ev.ModelCompleted, ev.ToolCompleted, ev.ChildCompleted)
 

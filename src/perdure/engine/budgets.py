@@ -323,7 +323,12 @@ def _under_way(records: Sequence[Recorded]) -> dict[str, int]:
     found: dict[str, int] = {}
     for record in records:
         match record.event:
-            case ev.ModelRequested() | ev.JudgeRequested() | ev.CondenseRequested() as asked:
+            case (
+                ev.ModelRequested()
+                | ev.JudgeRequested()
+                | ev.CondenseRequested()
+                | ev.ArgumentsRequested() as asked
+            ):
                 found[asked.step] = asked.attempt
             case ev.ModelCompleted() | ev.ModelFailed() | ev.ModelLost() | ev.ModelInterrupted() as ended:
                 found.pop(ended.step, None)

@@ -24,20 +24,25 @@ def breached(draft: Draft, item: inp.BudgetBreached) -> None:
         return
     is_call = step.tool is not None and joints.stage_of(item.step) is None and step.status == "ready"
     # Another model would make no more tool calls possible: of those, one that is too many is refused, or it is the end.
-    action = item.action if is_call else _action(draft, item)
-    model = item.model if action == "downgrade" and not is_call else ""
+    action = item.action if is_call or _of_a_plan(draft) else _action(draft, item)
+    model = item.model if action == "downgrade" and not is_call and not _of_a_plan(draft) else ""
     draft.record(ev.BudgetReached(item.step, item.owner, item.limit, item.why, action, model))
     if joints.stage_of(item.step) is not None:
         passage.failed(draft, item.step, step.tool or "", item.why)
     elif action == "stop":
         _stop(draft, item.why)
-    elif is_call:
-        return  # the model has been told
+    elif is_call or _of_a_plan(draft):
+        return  # the model has been told; a plan whose operation is not made fails, and its machine sees to that
     elif action == "finish":
         answers.complete(draft, draft.scope.transcript.last_text, "budget", item.why)
     elif action == "ask":
         asked = {"question": "May more be used?", "limit": item.limit, "why": item.why}
         questions.ask(draft, f"{item.step}.budget", "budget", "raise_budget", asked, GRANT_SCHEMA)
+
+
+def _of_a_plan(draft: Draft) -> bool:
+    team = draft.state.team
+    return team.strategy == "plan_execute" and team.phase != "synthesis"
 
 
 def _action(draft: Draft, item: inp.BudgetBreached) -> str:
