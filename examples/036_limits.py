@@ -35,6 +35,8 @@ if __name__ == "__main__":
         result = runtime.run(forever, "What is the meaning of it all?")
         assert result.status is Status.FAILED
         assert result.finish_reason == FinishReason.MAX_TURNS
-        print(f"max_turns: {result.status}, {result.finish_reason}, {result.error.code}")
+        print(f"max_turns: {result.status}, {result.finish_reason}, {result.error and result.error.code}")
         result = runtime.run(slow, "A novel, please")
-        print(f"timeout_seconds: {result.status}, {result.finish_reason}, {result.error.code}")
+        print(
+            f"timeout_seconds: {result.status}, {result.finish_reason}, {result.error and result.error.code}"
+        )

@@ -23,7 +23,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder, AgentRuntime(embedded=True, data_dir=folder) as runtime:
         picture = Path(folder) / "dot.png"
         picture.write_bytes(base64.b64decode(DOT))
-        media = [picture, "https://example.com/cat.jpg"]
+        media: list[Path | str] = [picture, "https://example.com/cat.jpg"]
         result = runtime.run(viewer, "What is on these pictures?", media=media)
         for part in result.messages[0]["parts"]:
             if part["kind"] == "media":

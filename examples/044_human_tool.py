@@ -26,7 +26,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder, AgentRuntime(embedded=True, data_dir=folder) as runtime:
         handle = runtime.start(painter, "Paint my door")
         for event in handle.stream():
-            if event.type == EventType.WAITING:
+            if event.type == EventType.WAITING and event.args:
                 print(f"asked: {event.args['question']}")
                 handle.respond({"colour": "Blue"})
         print(handle.join().output)

@@ -40,7 +40,7 @@ SECTIONS = {
     "agent_tool": "Agents as tools, agents elsewhere",
     "plan_fixed": "Plans",
     "testing": "Tests of agents",
-    "crash_and_resume": "Durability, and all of it together",
+    "crash_and_resume": "Durability, histories, and all of it together",
 }
 
 

@@ -33,7 +33,6 @@ NOT_SHOWN = {
     "Embedder": "a port, for those who write one; docs/memory.md does",
     "JournalError": "a disk that is full or broken",
     "MemoryStore": "a port, for those who write one",
-    "PerdureError": "",
     "PgVectorStore": "needs a Postgres server; docs/memory.md shows it",
     "PrefillToolCall": "what tool.call() makes; nobody makes one",
     "QdrantStore": "needs the extra qdrant; docs/memory.md shows it",

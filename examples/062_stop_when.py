@@ -26,7 +26,8 @@ def look() -> str:
 def seen_enough(now: dict[str, Any]) -> bool:
     """Whether to end."""
     asked.append(now["iteration"])
-    return sum(message["role"] == "tool" for message in now["messages"]) >= 2
+    roles = [message["role"] for message in now["messages"]]
+    return roles.count("tool") >= 2
 
 
 finder = Agent("finder", MODEL, "Look on.", [look], stop_when=seen_enough)

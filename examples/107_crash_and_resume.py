@@ -9,6 +9,7 @@ Prints:
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -69,3 +70,4 @@ if __name__ == "__main__":
     print(f"done: {', '.join(what for what, *_ in notes())}")
     print(f"with 1 key: {len({key for what, key, _ in notes() if what == 'bake'}) == 1}")
     print(result.output)
+    shutil.rmtree(FOLDER)

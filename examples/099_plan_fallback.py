@@ -43,7 +43,7 @@ rescued = plan_execute(
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder, AgentRuntime(embedded=True, data_dir=folder) as runtime:
         result = runtime.run(alone, "Order one")
-        print(f"without: {result.status}, {result.error.code}")
+        print(f"without: {result.status}, {result.error and result.error.code}")
         result = runtime.run(rescued, "Order one")
         print(f"with: {result.status}, {result.output}")
         print(f"undone: {len(undone)}")
