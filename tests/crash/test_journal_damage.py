@@ -66,7 +66,7 @@ def damaged(sound, tmp_path):
 
 
 X2 = "xid = (SELECT xid FROM executions WHERE id = 'x2')"
-LAST = 16  # seq of each execution's last event
+LAST = 8 + len(every_body_event(""))  # seq of each execution's last event
 
 
 def replaced(column: str, old: str, new: str) -> str:
