@@ -196,6 +196,9 @@ class Transcript:
             part = Condensation(asked.first, asked.last, "", asked.tokens, asked.asked)
             self.messages = condensed(self.messages, part, event.message.text)
             self.earlier = 0 if self.earlier <= asked.first else max(asked.first, self.earlier - asked.last)
+            self.before = (
+                min(self.before, asked.first) if self.before < asked.last else self.before - asked.last
+            )
             return
         self.last_reply, self.asking = event, event.message
         self.messages.append(event.message)

@@ -203,3 +203,18 @@ async def test_a_condensed_conversation_is_what_a_session_goes_on_from(h: Harnes
         h.model.requests.clear()
         await h.ended(await begin(h, root, prompt="Again.", session_id="s"))
     assert told(turns(h)[0].messages) == 1
+
+
+async def test_a_long_session_is_condensed_before_its_next_execution_asks(h: Harness):
+    """What earlier executions said fills the window as well: it is summed up before the first turn."""
+    h.model = TalkingModel(helper=lambda r: reply("SUMMARY" if r.step.endswith(".z") else "word " * 60))
+    await h.open()
+    for number in range(8):
+        execution_id = await begin(
+            h, agent("helper", context_window=600), prompt=f"Question {number}.", session_id="s"
+        )
+        await h.ended(execution_id)
+    asked = [r for r in h.model.requests if r.step == "t1.m"]
+    assert max(len(r.messages) for r in asked) < 12  # uncondensed there would be 15
+    assert [r.messages[-1].text for r in asked] == [f"Question {n}." for n in range(8)]
+    assert any(r.step == "t1.z" for r in h.model.requests)

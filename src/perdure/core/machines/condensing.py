@@ -30,8 +30,10 @@ def _coming(draft: Draft) -> list[Message]:
 def condenses(draft: Draft, turn: int) -> bool:
     """Ask for a summary before *turn*, if the conversation is too long for it; True: it was asked for."""
     plan, state = draft.scope.plan, draft.state
-    if plan.context_window is None or state.condensed >= turn or not state.turn:
+    if plan.context_window is None or state.condensed >= turn:
         return False
+    if not state.turn and not draft.scope.transcript.before:
+        return False  # nothing was said yet
     tokens = draft.scope.tokens
     beside = tokens(plan.instructions) + sum(
         tokens(json_text(t.spec.input_schema)) for t in plan.tools.values()
