@@ -2,17 +2,19 @@
 
 import argparse
 import concurrent.futures
+import functools
 import multiprocessing
 import sys
 import time
 from collections import Counter
 
 from tests.simulation.run import Outcome, SimulationError, simulate
+from tests.simulation.team_world import simulate_teams
 
 
-def _try(seed: int) -> Outcome | str:
+def _try(seed: int, *, teams: bool) -> Outcome | str:
     try:
-        return simulate(seed)
+        return (simulate_teams if teams else simulate)(seed)
     except SimulationError as error:
         return str(error)
 
@@ -23,21 +25,24 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="run this one seed, and show what failed")
     parser.add_argument("--seeds", type=int, default=1_000, help="how many seeds to run")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser.add_argument("--teams", action="store_true", help="worlds of teams")
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count())
     given = parser.parse_args()
     if given.seed is not None:
-        print(simulate(given.seed))
+        print((simulate_teams if given.teams else simulate)(given.seed))
         return 0
-    return _many(range(given.first, given.first + given.seeds), given.jobs)
+    return _many(range(given.first, given.first + given.seeds), given.jobs, teams=given.teams)
 
 
-def _many(seeds: range, jobs: int) -> int:
+def _many(seeds: range, jobs: int, *, teams: bool) -> int:
     began = time.monotonic()
     sums: Counter[str] = Counter()
     kinds: set[str] = set()
     failures: list[str] = []
     with concurrent.futures.ProcessPoolExecutor(jobs) as pool:
-        for done, outcome in enumerate(pool.map(_try, seeds, chunksize=10), start=1):
+        for done, outcome in enumerate(
+            pool.map(functools.partial(_try, teams=teams), seeds, chunksize=10), start=1
+        ):
             if isinstance(outcome, str):
                 failures.append(outcome)
                 print(outcome, flush=True)

@@ -49,7 +49,7 @@ def _arguments(world: World, histories: Histories) -> None:
         (i, r.event.step): r.event.arguments
         for i, history in histories.items()
         for r in history
-        if isinstance(r.event, ev.ToolRequested)
+        if isinstance(r.event, ev.ToolRequested | ev.FunctionRequested)
     }
     approved = {
         (i, r.event.step)
@@ -134,7 +134,7 @@ def _said(row: ApprovalRow) -> tuple[Any, ...]:
 
 def _idempotency(world: World, rows: dict[str, StoredExecution]) -> None:
     """One execution for each key, and none besides."""
-    assert {row.idempotency_key: i for i, row in rows.items()} == world.started
+    assert {row.idempotency_key: i for i, row in rows.items() if row.parent_id is None} == world.started
 
 
 def _digest(histories: Histories) -> str:

@@ -85,7 +85,7 @@ class FickleModel:
             on_delta(Delta("text", text[piece : piece + 7]))
             if rng.random() < rate["pauses"]:
                 await asyncio.sleep(rng.random())
-        calls = self._calls()
+        calls = self._calls(request)
         parts: tuple[Part, ...] = ((TextPart(text),) if text else ()) + calls
         finish: Any = "tool_calls" if calls else self._finish()
         return ModelReply(Message("assistant", parts), Usage(rng.randrange(50), rng.randrange(20)), finish)
@@ -122,7 +122,7 @@ class FickleModel:
             self._mood.rng.choice(("length", "content_filter", "error")) if self._happens("cut") else "stop"
         )
 
-    def _calls(self) -> tuple[ToolCallPart, ...]:
+    def _calls(self, _request: ModelRequest) -> tuple[ToolCallPart, ...]:
         rng = self._mood.rng
         if rng.random() < (0.2 if self._mood.chaos else 0.7):
             return ()

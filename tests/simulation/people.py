@@ -1,17 +1,16 @@
 """Clients that start and insist, readers that come back, people who decide and meddle."""
 
 import asyncio
+import random
 from typing import Any
 
 from perdure.core import events as ev
 from perdure.core.errors import PerdureError
-from perdure.core.messages import user
 from perdure.engine.ports import (
     TERMINAL_STATUSES,
     ApprovalRow,
     Decision,
     ExecutionFilter,
-    StartRequest,
     StreamDelta,
 )
 from tests.simulation.world import World
@@ -29,8 +28,7 @@ async def start_and_follow(world: World, key: str) -> None:
 async def _start(world: World, key: str) -> None:
     """Insist, with the same key, until the server has said that it began."""
     rng = world.rng
-    plan_hash, plan = rng.choice(world.plans)
-    request = StartRequest(plan, plan_hash, user(f"Do {key}."), "client", idempotency_key=key)
+    request = world.request(key)
     await asyncio.sleep(rng.random() * 20)
     while key not in world.started:
         copies = rng.choice((1, 1, 1, 2))
@@ -74,6 +72,11 @@ async def _read(world: World, executions: Any, execution_id: str, seen: list[Any
         await stream.aclose()
 
 
+async def rest(world: World, most_s: float) -> None:
+    """Do nothing for up to so many seconds."""
+    await asyncio.sleep(world.rng.random() * most_s)
+
+
 async def decide(world: World, name: str) -> None:
     """A person who decides about what waits; two such people race."""
     rng = world.rng
@@ -90,14 +93,16 @@ async def decide(world: World, name: str) -> None:
 async def _decide(world: World, name: str, row: ApprovalRow) -> None:
     rng = world.rng
     verdict: Any = rng.choice(("approved", "approved", "approved", "rejected"))
-    edit = verdict == "approved" and row.unknown_epoch is None and rng.random() < 0.3
+    asked_for_leave = row.kind == "call" and row.unknown_epoch is None
+    edit = verdict == "approved" and asked_for_leave and rng.random() < 0.3
     wrong = rng.random() < 0.1
     decision = Decision(
         verdict,
         name,
         "test",
         effect_hash="0" * 64 if wrong else rng.choice((None, row.effect_hash)),
-        arguments={"amount": rng.randrange(9)} if edit else None,
+        arguments=_edited(rng, row) if edit else None,
+        answer=_answer(rng, row) if row.kind != "call" and verdict == "approved" else None,
     )
     try:
         answer = await world.executions("decide", row.approval_id, decision)
@@ -110,6 +115,17 @@ async def _decide(world: World, name: str, row: ApprovalRow) -> None:
         assert not wrong, "a decision about something else was taken"
         assert (answer.decision, answer.decided_by) == (verdict, name)
         world.acked.append(("decision", (row.execution_id, row.approval_id, verdict)))
+
+
+def _edited(rng: random.Random, row: ApprovalRow) -> dict[str, Any]:
+    if "amount" in row.arguments:
+        return {"amount": rng.randrange(9)}
+    return dict.fromkeys(row.arguments, "Something else.")
+
+
+def _answer(rng: random.Random, row: ApprovalRow) -> dict[str, Any]:
+    fields = (row.answer_schema or {})["properties"]
+    return {"agent": rng.choice(fields["agent"]["enum"])} if "agent" in fields else {"answer": "Yes."}
 
 
 async def meddle(world: World) -> None:

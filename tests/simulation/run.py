@@ -3,16 +3,37 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any, NamedTuple
 
+from perdure.engine.ports import ExecutionFilter
 from perdure.testing.virtual import VirtualLoop
 from tests.simulation import people, workers
 from tests.simulation.judge import judge, unfinished
 from tests.simulation.world import World
 
 CHAOS_S = 45.0
-CALM_S = 900.0
+
+Actor = Callable[[World], Coroutine[Any, Any, None]]
+
+
+class Family(NamedTuple):
+    """What the worlds of one family have in common.
+
+    Attributes:
+        command: runs one of its seeds, with `--seed N` behind it.
+        clients: how many a world may have.
+        calm_s: how long, in virtual seconds, everything may take to end once the faults have stopped.
+    """
+
+    command: str
+    clients: tuple[int, ...]
+    calm_s: float
+    people: tuple[Actor, ...]
+    judge: Callable[[World], Awaitable[str]]
+
+
+PLAIN = Family("python -m tests.simulation", (1, 3, 6, 10), 900.0, (people.meddle, people.look), judge)
 
 
 class Outcome(NamedTuple):
@@ -43,21 +64,25 @@ def _quiet() -> Iterator[None]:
 
 
 def simulate(seed: int) -> Outcome:
-    """Run a seed.
+    """Run a seed of plain agents; see `run_world`."""
+    return run_world(World(seed, VirtualLoop()), PLAIN)
+
+
+def run_world(world: World, family: Family) -> Outcome:
+    """Run a world to its judgement.
 
     Raises:
         SimulationError: an invariant does not hold, or something does not end.
     """
-    loop = VirtualLoop()
-    world = World(seed, loop)
+    loop, seed = world.loop, world.seed
     try:
         with _quiet():
-            outcome = loop.run_until_complete(_live(world))
+            outcome = loop.run_until_complete(_live(world, family))
             loop.run_until_complete(asyncio.sleep(1))
         assert not loop.troubles, loop.troubles
     except Exception as error:
         raise SimulationError(
-            f"seed {seed} fails: {type(error).__name__}: {error}\n  python -m tests.simulation --seed {seed}"
+            f"seed {seed} fails: {type(error).__name__}: {error}\n  {family.command} --seed {seed}"
         ) from error
     else:
         return outcome
@@ -66,19 +91,19 @@ def simulate(seed: int) -> Outcome:
             loop.finish()
 
 
-async def _live(world: World) -> Outcome:
+async def _live(world: World, family: Family) -> Outcome:
     await world.launch()
     rng = world.rng
-    keys = [f"k{i}" for i in range(rng.choice((1, 3, 6, 10)))]
-    async with _crowd(world) as watch:
+    keys = [f"k{i}" for i in range(rng.choice(family.clients))]
+    async with _crowd(world, family) as watch:
         clients = [watch(people.start_and_follow(world, key)) for key in keys]
         disturbing = asyncio.ensure_future(world.disturb())
         await asyncio.sleep(rng.random() * CHAOS_S)
         world.chaos = False
         await disturbing
-        await _calm(world, clients, watch)
+        await _calm(world, family, clients, watch)
     await _empty(world)
-    return await _outcome(world)
+    return await _outcome(world, family)
 
 
 class _Crowd:
@@ -99,14 +124,14 @@ class _Crowd:
 
 
 @contextlib.asynccontextmanager
-async def _crowd(world: World) -> AsyncIterator[_Crowd]:
+async def _crowd(world: World, family: Family) -> AsyncIterator[_Crowd]:
     watch = _Crowd()
     for number in range(world.rng.choice((1, 2, 4))):
         watch(workers.work(world, f"w{number}"))
     watch(people.decide(world, "ann"))
     watch(people.decide(world, "bob"))
-    watch(people.meddle(world))
-    watch(people.look(world))
+    for actor in family.people:
+        watch(actor(world))
     try:
         yield watch
         watch.check()
@@ -116,10 +141,10 @@ async def _crowd(world: World) -> AsyncIterator[_Crowd]:
         await asyncio.gather(*watch.tasks, return_exceptions=True)
 
 
-async def _calm(world: World, clients: list[asyncio.Task[None]], watch: _Crowd) -> None:
+async def _calm(world: World, family: Family, clients: list[asyncio.Task[None]], watch: _Crowd) -> None:
     """I11: once the faults stop, everything comes to its end, and every client has seen it."""
     watch(people.set_free(world))
-    deadline = world.loop.time() + CALM_S
+    deadline = world.loop.time() + family.calm_s
     while not all(client.done() for client in clients):
         watch.check()
         if world.loop.time() > deadline:
@@ -138,9 +163,10 @@ async def _empty(world: World) -> None:
     await world.disk.open()
 
 
-async def _outcome(world: World) -> Outcome:
-    digest = await judge(world)
-    histories = [await world.disk.events(i) for i in world.started.values()]
+async def _outcome(world: World, family: Family) -> Outcome:
+    digest = await family.judge(world)
+    ids = [row.execution_id for row in await world.disk.find(ExecutionFilter(limit=100_000))]
+    histories = [await world.disk.events(i) for i in sorted(ids)]
     events = [r.event for history in histories for r in history]
     return Outcome(
         digest,

@@ -8,12 +8,12 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from perdure.core import events as ev
 from tests.simulation.run import Outcome, simulate
+from tests.simulation.test_turn_machine_random import AGENT_KINDS
 
 BLOCK = 25
 BLOCKS = 10
@@ -38,10 +38,10 @@ def test_whatever_happens_nothing_is_lost_doubled_or_stuck(block: int):
 
 
 def test_the_seeds_meet_everything_that_they_should_survive():
-    """The runs above are not tame: every kind of event, many crashes and outages, every refusal."""
+    """The runs above are not tame: every kind of event of an agent, many crashes and outages, every refusal."""
     outcomes = [outcome for block in range(4) for outcome in run_block(block * BLOCK)]
     seen = frozenset().union(*(outcome.kinds for outcome in outcomes))
-    assert seen == {ev.kind_of(kind) for kind in get_args(ev.AnyEvent)}
+    assert seen == {ev.kind_of(kind) for kind in AGENT_KINDS}
     refused = Counter[str]()
     for outcome in outcomes:
         refused.update(outcome.refusals)

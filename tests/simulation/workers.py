@@ -5,7 +5,6 @@ from typing import Any
 
 from perdure.core.ids import idempotency_key
 from perdure.engine.ports import LeaseRef, Task, TaskResult
-from tests.simulation.model import QUEUES
 from tests.simulation.world import LEASE_MS, OUTAGES, World
 
 LATE = frozenset({"E0307", "E0402"})
@@ -16,10 +15,11 @@ async def work(world: World, name: str) -> None:
     """Poll, and work at several tasks at once; some serve only a part of the tools while there is chaos."""
     rng = world.rng
     tasks: set[asyncio.Task[None]] = set()
-    queues = QUEUES if rng.random() < 0.7 else rng.sample(QUEUES, 6)
+    every = world.queues
+    queues = every if rng.random() < 0.7 else rng.sample(every, (len(every) + 1) // 2)
     while True:
         patience_s = rng.choice((0.05, 1.0, 5.0, 5.0))
-        polling = world.tasks("poll", name, queues if world.chaos else QUEUES, rng.choice((1, 2, 4)), 2_000)
+        polling = world.tasks("poll", name, queues if world.chaos else every, rng.choice((1, 2, 4)), 2_000)
         found: list[Task] = []
         try:
             found = await asyncio.wait_for(polling, patience_s)
@@ -101,6 +101,8 @@ class _Attempt:
         if world.happens("bad_result"):
             bad: dict[str, Any] = rng.choice(({"result": "\ud800"}, {"result": 1, "state": {"n": "\ud800"}}))
             return self._result(**bad)
+        if self._task.tool.startswith("@"):
+            return self._result(result=world.decided(self._task))
         changed = {"last": self._task.step} if rng.random() < 0.3 else None
         return self._result(result={"did": self._task.step}, state=changed)
 

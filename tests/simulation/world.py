@@ -12,11 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 from perdure.core.errors import PerdureError
+from perdure.core.messages import user
 from perdure.engine.config import EngineConfig
 from perdure.engine.engine import Engine
 from perdure.engine.journal.memory import MemoryJournal
+from perdure.engine.ports import StartRequest, Task
 from perdure.testing.virtual import GoneError, Process, VirtualClock, VirtualLoop
-from tests.simulation.model import FickleModel, plans
+from tests.simulation.model import QUEUES, FickleModel, plans
 from tests.simulation.storage import FaultyJournal, Outage
 
 LEASE_MS = 1_500
@@ -59,6 +61,7 @@ class World:
         self.outage = Outage()
         self.model = FickleModel(self)
         self.plans = plans()
+        self.queues = QUEUES
         self.slowest_s = self.rng.choice((0.01, 0.2, 2.0))
         self.crashes = 0
         self.outages = 0
@@ -70,6 +73,15 @@ class World:
         self.refusals: Counter[str] = Counter()
         self._process: Process | None = None
         self._engine: Engine | None = None
+
+    def request(self, key: str) -> StartRequest:
+        """What a client starts under this key."""
+        plan_hash, plan = self.rng.choice(self.plans)
+        return StartRequest(plan, plan_hash, user(f"Do {key}."), "client", idempotency_key=key)
+
+    def decided(self, task: Task) -> Any:
+        """The result of an agent's function; the agents of this world have none."""
+        raise AssertionError(f"{task.tool} is nobody's function")
 
     # Server processes ----------------------------------------------------------------------------------
 
