@@ -15,12 +15,12 @@ import sys
 from pathlib import Path
 from typing import Any, Self
 
-from perdure.agents import Agent, ToolContext, ToolDef
-from perdure.agents.definitions import tool_functions
+from perdure.agents import Agent, ToolContext
 from perdure.app import AppConfig, serve
 from perdure.client.api import ApiClient
 from perdure.client.transport import HttpTransport
 from perdure.clock import SystemClock
+from perdure.worker.functions import queue_functions
 from perdure.worker.worker import Worker
 from tests.free_port import free_port
 
@@ -77,11 +77,8 @@ class Fleet:
         return ApiClient(HttpTransport(url), self.clock, api_key=self.key, patience_s=30, reconnect_s=30)
 
     def serve_tools(self, agent: Agent) -> Worker:
-        """Start a worker for the agent's tools in this process."""
-        functions: dict[str, ToolDef[..., Any]] = {
-            f"{agent.name}.{name}": tool for name, tool in tool_functions(agent).items()
-        }
-        self.worker = Worker(self.client(), functions, self.clock, name="worker-1")
+        """Start a worker in this process for the tools and functions of the agent and of all below it."""
+        self.worker = Worker(self.client(), queue_functions(agent), self.clock, name="worker-1")
         self.worker.start()
         return self.worker
 

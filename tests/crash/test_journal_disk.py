@@ -4,16 +4,21 @@ import asyncio
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from perdure.clock import SystemClock
 from perdure.core.errors import JournalError
 from perdure.engine.journal.failures import IO_EXIT_CODE
-from perdure.engine.journal.schema import SqliteOptions
+from perdure.engine.journal.schema import MIGRATIONS, SqliteOptions
 from perdure.engine.journal.sqlite import SqliteJournal
 from tests.contract.journal.samples import commit, commit_all, first, then, turn
 from tests.crash.journal_check import acked, check, check_now, run_child
+
+# strace counts by thread: these are the syncs of the thread that makes a new file and brings its schema up to date, one
+# for each migration. Every later number is one of the thread that writes.
+OPENING = 6 + len(MIGRATIONS)
 
 
 @pytest.fixture
@@ -104,21 +109,48 @@ def can_trace() -> bool:
     )
 
 
-@pytest.mark.skipif(not can_trace(), reason="strace is absent or may not trace here")
+needs_strace = pytest.mark.skipif(not can_trace(), reason="strace is absent or may not trace here")
+
+
+def run_on_bad_disk(folder: Path, call: str, number: int) -> subprocess.CompletedProcess[str]:
+    """A child one of whose system calls fails with EIO."""
+    trace = folder / "trace"
+    inject = f"inject={call}:error=EIO:when={number}"
+    before = ["strace", "-f", "-qq", "-o", str(trace), "-e", f"trace={call}", "-e", inject]
+    child = run_child(folder / "data", rounds=12, before=before)
+    assert "INJECTED" in trace.read_text()
+    return child
+
+
+@needs_strace
 @pytest.mark.parametrize(
     ("call", "number"),
-    [("fdatasync", 8), ("fdatasync", 13), ("fdatasync", 17), ("pwrite64", 60), ("pwrite64", 150)],
+    [
+        ("fdatasync", OPENING + 1),
+        ("fdatasync", OPENING + 5),
+        ("fdatasync", OPENING + 9),
+        ("pwrite64", 90),
+        ("pwrite64", 150),
+    ],
+    ids=["sync-1", "sync-5", "sync-9", "write-90", "write-150"],
 )
 def test_a_failing_disk_ends_the_process(call, number, tmp_path):
     """EIO of a sync or a write is never retried: status 74, one line, and what was acknowledged is there."""
-    trace = tmp_path / "trace"
-    inject = f"inject={call}:error=EIO:when={number}"
-    before = ["strace", "-f", "-qq", "-o", str(trace), "-e", f"trace={call}", "-e", inject]
-    child = run_child(tmp_path / "data", rounds=12, before=before)
-    assert "INJECTED" in trace.read_text()
+    child = run_on_bad_disk(tmp_path, call, number)
     assert child.returncode == IO_EXIT_CODE, child.stderr
     assert child.stderr.count("perdure: the disk failed") == 1
     assert "closed" not in child.stdout
     promised = acked(child.stdout)
     assert promised
     check_now(tmp_path / "data", promised)
+
+
+@needs_strace
+@pytest.mark.parametrize("number", [1, OPENING - 1, OPENING])
+def test_a_disk_that_fails_while_a_journal_is_opened(number, tmp_path):
+    """E0506: no journal is opened, nothing is acknowledged, and the next start makes the schema whole."""
+    child = run_on_bad_disk(tmp_path, "fdatasync", number)
+    assert child.returncode == 1
+    assert "E0506" in child.stderr
+    assert child.stdout == ""
+    check_now(tmp_path / "data", {})

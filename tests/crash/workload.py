@@ -1,4 +1,4 @@
-"""What runs while servers crash: five scenarios that between them record every kind of event."""
+"""What runs while servers crash: five scenarios of an agent alone. Teams and what else there is: `team_workload`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -52,9 +52,10 @@ def shop(fleet: Fleet, script: list[dict[str, Any]], **options: Any) -> Agent:
     )
 
 
-async def start(fleet: Fleet, definition: AgentDefinition) -> str:
+async def start(fleet: Fleet, definition: AgentDefinition, session_id: str | None = None) -> str:
     """Start an execution; the acknowledgement is kept for I1."""
-    answer = await fleet.api.start(StartBody(prompt="go", definition=definition))
+    body = StartBody(prompt="go", definition=definition, session_id=session_id)
+    answer = await fleet.api.start(body)
     fleet.acked.append(("start", answer.execution_id))
     return answer.execution_id
 

@@ -169,7 +169,7 @@ def connect_writer(data_dir: Path, options: SqliteOptions) -> apsw.Connection:
         _settings(db, options)
         _refuse_newer(db, path)
         db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-        db.execute("PRAGMA journal_mode = WAL")
+        _use_log(db, path)
         db.execute(f"PRAGMA synchronous = {options.synchronous}")
         db.execute("PRAGMA fullfsync = ON")
         db.execute("PRAGMA wal_autocheckpoint = 0")
@@ -221,6 +221,19 @@ def _settings(db: apsw.Connection, options: SqliteOptions) -> None:
     db.execute("PRAGMA mmap_size = 0")
     db.execute("PRAGMA trusted_schema = OFF")
     db.execute("PRAGMA cache_size = -16384")
+
+
+def _use_log(db: apsw.Connection, path: Path) -> None:
+    """Switch to the write-ahead log. Where that fails SQLite says so in its answer, and raises nothing."""
+    mode = db.pragma("journal_mode", "wal")
+    if mode != "wal":
+        raise JournalError(
+            "E0506",
+            "The journal's write-ahead log cannot be made",
+            where=str(path),
+            why=f"The journal mode is {mode}: the disk failed, or its file system cannot share memory.",
+            fix="Look at the disk, or use a data directory on a local one, then start again.",
+        )
 
 
 def _refuse_newer(db: apsw.Connection, path: Path) -> None:
