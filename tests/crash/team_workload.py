@@ -326,6 +326,7 @@ async def forked(fleet: Fleet) -> None:
     answer = await ended(fleet, made.execution_id)
     assert (answer.status, answer.output) == ("completed", "paid 8")
     assert {entry["execution"] for entry in fleet.ledger()} == {first.execution_id}
+    assert len((await fleet.api.executions()).executions) == 2
 
 
 # Plans --------------------------------------------------------------------------------------------------
