@@ -18,6 +18,7 @@ from perdure.agents.handoffs import OnCondition, TextGate
 from perdure.agents.strategy import Strategy
 from perdure.agents.team_tools import wait_for_message_tool
 from perdure.client.calls import path_of
+from perdure.wire.histories import ForkBody
 from perdure.wire.types import ControlBody, DecisionBody, ExecutionAnswer, MessageBody
 
 NEVER_MS = 600_000  # an answer of a model that nobody waits for
@@ -314,6 +315,18 @@ async def condensed(fleet: Fleet) -> None:
     )
     answer = await run(fleet, agent)
     assert (answer.status, answer.turn) == ("completed", 5)
+
+
+async def forked(fleet: Fleet) -> None:
+    """An execution is forked at its last turn: what the copy holds as done is not done again."""
+    agent = says("payer", calls("pay", amount=8), "{result:pay}", tools=[ledgered(fleet, "pay")])
+    first = await run(fleet, agent)
+    made = await fleet.api.make(first.execution_id, "fork", ForkBody(at="t2.m"))
+    fleet.acked.append(("start", made.execution_id))
+    answer = await ended(fleet, made.execution_id)
+    assert (answer.status, answer.output) == ("completed", "paid 8")
+    assert {entry["execution"] for entry in fleet.ledger()} == {first.execution_id}
+    assert len((await fleet.api.executions()).executions) == 2
 
 
 # Plans --------------------------------------------------------------------------------------------------

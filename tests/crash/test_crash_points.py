@@ -2,8 +2,10 @@
 
 The kinds that an agent alone records (`workload`) meet all eight points of the commit path. The kinds of teams, checks,
 plans, messages, sessions, budgets and long conversations (`team_workload`) meet three of them, to save time: before the
-commit, after it, and before its effects. Between those nothing is done that depends on the kind. Between the record of a
-child's end and that of its parent there is a point of its own, met by each way to end.
+commit, after it, and before its effects; at the others `tests/contract/engine` restarts the engine, which it does at every
+commit of a team, a session, a budget and a conversation. Between the record of a child's end and that of its parent there is
+a point of its own, met by each way to end. The record of where an execution comes from is a field of its first event, so
+that a fork is crashed at the second execution_started.
 
 After each death the server is restarted on the same data directory while worker and client go on; then the checker
 holds I1 to I9 against the journal and the ledger.
@@ -16,7 +18,7 @@ from typing import get_args
 import pytest
 from fleet import CRASHED, Fleet
 from invariants import check
-from team_workload import CHILD_ENDS, TEAM_KINDS
+from team_workload import CHILD_ENDS, TEAM_KINDS, forked
 from workload import KINDS, Scenario, mid_call, tools
 
 from perdure.core import events as ev
@@ -81,6 +83,13 @@ def test_a_parent_hears_of_a_child_that_ended_before_the_crash(
     crashes, kinds = asyncio.run(crash_once(scenario, f"after_child_before_parent:{kind}", tmp_path))
     assert crashes == [CRASHED]
     assert kind in kinds
+
+
+@pytest.mark.parametrize("point", TEAM_POINTS)
+def test_a_fork_is_made_once(point: str, tmp_path: Path) -> None:
+    """The server dies at the commit of the copy: there is one fork, and nothing that it holds is done again."""
+    crashes, _ = asyncio.run(crash_once(forked, f"{point}:execution_started:2", tmp_path))
+    assert crashes == [CRASHED]
 
 
 @pytest.mark.parametrize("effect", ["model", "tool"])
