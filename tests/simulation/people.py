@@ -29,7 +29,7 @@ async def _start(world: World, key: str) -> None:
     """Insist, with the same key, until the server has said that it began."""
     rng = world.rng
     request = world.request(key)
-    await asyncio.sleep(rng.random() * 20)
+    await asyncio.sleep(rng.random() * world.spread_s)
     while key not in world.started:
         copies = rng.choice((1, 1, 1, 2))
         starting = (world.executions("start", request) for _ in range(copies))

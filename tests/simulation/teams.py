@@ -20,8 +20,9 @@ from perdure.core.messages import ToolCallPart
 from perdure.core.model import ModelRequest
 from tests.simulation.model import TOOLS, FickleModel
 
+QUESTION = {"type": "object", "properties": {"question": {"type": "string"}}}
 MOST_DEEP = 4
-MOST_AGENTS = 9  # of one tree of definitions
+MOST_AGENTS = 14  # of one tree of definitions
 STRATEGIES: tuple[StrategyName, ...] = (
     "sequential",
     "parallel",
@@ -101,7 +102,7 @@ class _Draw:
 
     def _planned(self, name: str, depth: int, **given: Any) -> AgentDefinition:
         called = self._call_of(self._below(depth))
-        tools = (*self._tools(), called)
+        tools = (*(t for t in self._tools() if t.kind == "worker"), called)
         first, second = (
             {"id": i, "operations": [self._operation(self._rng.choice(tools))]} for i in ("a", "b")
         )
@@ -120,7 +121,7 @@ class _Draw:
         return {"tool": tool.name, "args": args}
 
     def _below(self, depth: int, **given: Any) -> AgentDefinition:
-        if depth < MOST_DEEP and self._names < MOST_AGENTS and self._rng.random() < 0.45:
+        if depth < MOST_DEEP and self._names < MOST_AGENTS and self._rng.random() < 0.6:
             return self.team(depth + 1, **given)
         return self._agent(self._name(), depth, tools=self._tools(), **given)
 
@@ -130,7 +131,12 @@ class _Draw:
 
     def _tools(self) -> tuple[ToolDefinition, ...]:
         names = self._rng.sample(list(TOOLS), self._rng.choice((1, 2)))
-        return tuple(
+        others = (
+            ToolDefinition("ask_person", kind="human", input_schema=QUESTION),
+            ToolDefinition("glance", kind="message", blocking=False, batch_size=3),
+        )
+        asked = (self._rng.choice(others),) if self._rng.random() < 0.2 else ()
+        return asked + tuple(
             ToolDefinition(
                 name,
                 input_schema=TOOLS[name].spec.input_schema,

@@ -15,7 +15,7 @@ from tests.simulation.team_world import simulate_teams
 BLOCK = 20
 BLOCKS = 10
 LONG_BLOCKS = 100
-# What these teams do not have: guardrails, callbacks, sessions, budgets, planners, output types, tools that wait for messages.
+# What these teams do not have: guardrails, callbacks, sessions, budgets, planners, output types; nor do they wait for messages.
 ELSEWHERE = {
     ev.AnswerRefused,
     ev.ArgumentsRequested,
@@ -27,7 +27,6 @@ ELSEWHERE = {
     ev.JudgeRequested,
     ev.AnswerProposed,
     ev.MessageAwaited,
-    ev.MessagesTaken,
     ev.PlanRejected,
     ev.Replaced,
     ev.SessionAwaited,
