@@ -20,7 +20,11 @@ from tests.simulation.team_judge import judge_teams
 from tests.simulation.teams import TeamModel, decided, random_team
 from tests.simulation.world import World
 
-STEERED = {"pause": "execution_paused", "cancel": "execution_cancelled", "stop": "stop_requested"}
+STEERED = {
+    "pause": "execution_paused",
+    "cancel": "execution_cancelled",
+    "stop": "stop_requested",
+}
 VERBS = ("pause", "pause", "resume", "resume", "resume", "say", "say", "cancel", "stop")
 
 
@@ -122,7 +126,14 @@ async def look(world: World) -> None:
             world.expect(error)
 
 
-TEAMS = Family("python -m tests.simulation --teams", (1, 2, 3), 3_000.0, 0.4, (meddle, look), judge_teams)
+TEAMS = Family(
+    "python -m tests.simulation --teams",
+    (1, 2, 3),
+    3_000.0,
+    0.4,
+    (meddle, look),
+    judge_teams,
+)
 
 
 def simulate_teams(seed: int) -> Outcome:
