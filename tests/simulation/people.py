@@ -29,7 +29,7 @@ async def _start(world: World, key: str) -> None:
     """Insist, with the same key, until the server has said that it began."""
     rng = world.rng
     request = world.request(key)
-    await asyncio.sleep(rng.random() * 20)
+    await asyncio.sleep(rng.random() * world.spread_s)
     while key not in world.started:
         copies = rng.choice((1, 1, 1, 2))
         starting = (world.executions("start", request) for _ in range(copies))
@@ -123,8 +123,10 @@ def _edited(rng: random.Random, row: ApprovalRow) -> dict[str, Any]:
     return dict.fromkeys(row.arguments, "Something else.")
 
 
-def _answer(rng: random.Random, row: ApprovalRow) -> dict[str, Any]:
-    fields = (row.answer_schema or {})["properties"]
+def _answer(rng: random.Random, row: ApprovalRow) -> dict[str, Any] | None:
+    fields = (row.answer_schema or {}).get("properties")
+    if fields is None:
+        return None  # leave to use more: there is nothing to be said besides yes
     return {"agent": rng.choice(fields["agent"]["enum"])} if "agent" in fields else {"answer": "Yes."}
 
 
@@ -156,7 +158,11 @@ async def look(world: World) -> None:
                 assert view.last_seq > 0
             if world.started:
                 view = await world.executions("get", world.rng.choice(list(world.started.values())))
-                moves = view.waits or view.status in (*TERMINAL_STATUSES, "paused", "quarantined")
+                moves = view.waits or view.status in (
+                    *TERMINAL_STATUSES,
+                    "paused",
+                    "quarantined",
+                )
                 assert moves, f"{view.execution_id} is {view.status} and waits for nothing"
         except Exception as error:
             world.expect(error)

@@ -24,16 +24,25 @@ class Family(NamedTuple):
         command: runs one of its seeds, with `--seed N` behind it.
         clients: how many a world may have.
         calm_s: how long, in virtual seconds, everything may take to end once the faults have stopped.
+        least_chaos: the share of CHAOS_S that the time of faults takes at least.
     """
 
     command: str
     clients: tuple[int, ...]
     calm_s: float
+    least_chaos: float
     people: tuple[Actor, ...]
     judge: Callable[[World], Awaitable[str]]
 
 
-PLAIN = Family("python -m tests.simulation", (1, 3, 6, 10), 900.0, (people.meddle, people.look), judge)
+PLAIN = Family(
+    "python -m tests.simulation",
+    (1, 3, 6, 10),
+    900.0,
+    0.0,
+    (people.meddle, people.look),
+    judge,
+)
 
 
 class Outcome(NamedTuple):
@@ -98,7 +107,7 @@ async def _live(world: World, family: Family) -> Outcome:
     async with _crowd(world, family) as watch:
         clients = [watch(people.start_and_follow(world, key)) for key in keys]
         disturbing = asyncio.ensure_future(world.disturb())
-        await asyncio.sleep(rng.random() * CHAOS_S)
+        await asyncio.sleep((family.least_chaos + rng.random() * (1 - family.least_chaos)) * CHAOS_S)
         world.chaos = False
         await disturbing
         await _calm(world, family, clients, watch)
@@ -157,7 +166,13 @@ async def _empty(world: World) -> None:
     """When all has ended nothing is kept: no execution in memory, no lease, no offer, no call."""
     await asyncio.sleep(10)
     counts = world.engine.statistics()
-    held = ("executions_resident", "leases", "tasks_waiting", "model_calls_running", "streams")
+    held = (
+        "executions_resident",
+        "leases",
+        "tasks_waiting",
+        "model_calls_running",
+        "streams",
+    )
     assert not any(counts[name] for name in held), {name: counts[name] for name in held}
     await world.stop()
     await world.disk.open()

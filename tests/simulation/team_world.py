@@ -20,8 +20,23 @@ from tests.simulation.team_judge import judge_teams
 from tests.simulation.teams import TeamModel, decided, random_team
 from tests.simulation.world import World
 
-STEERED = {"pause": "execution_paused", "cancel": "execution_cancelled", "stop": "stop_requested"}
+STEERED = {
+    "pause": "execution_paused",
+    "cancel": "execution_cancelled",
+    "stop": "stop_requested",
+}
 VERBS = ("pause", "pause", "resume", "resume", "resume", "say", "say", "cancel", "stop")
+
+
+LIVE = (
+    "running",
+    "waiting:worker",
+    "waiting:child",
+    "waiting:approval",
+    "waiting:timer",
+    "paused",
+    "quarantined",
+)
 
 
 class TeamWorld(World):
@@ -42,7 +57,8 @@ class TeamWorld(World):
             for agent, name in plan.functions
         }
         self.queues = sorted(found)
-        self.messages = 0
+        self.spread_s = 6.0
+        self.rate["meddling"] = self.rng.choice((0.0, 0.2, 0.8))
 
     def request(self, key: str) -> StartRequest:
         team = self.rng.choice(self.teams)
@@ -64,14 +80,17 @@ async def meddle(world: World) -> None:
     rng = world.rng
     number = 0
     while True:
-        await people.rest(world, 4)
+        await people.rest(world, 2)
         if not world.started or not world.happens("meddling"):
             continue
         try:
-            row = rng.choice(await world.executions("find", ExecutionFilter(limit=50)))
+            rows = await world.executions("find", ExecutionFilter(status=LIVE, limit=50))
         except Exception as error:
             world.expect(error)
             continue
+        if not rows:
+            continue
+        row = rng.choice(rows)
         number += 1
         await _act(world, row.execution_id, rng.choice(VERBS), number)
 
@@ -107,7 +126,14 @@ async def look(world: World) -> None:
             world.expect(error)
 
 
-TEAMS = Family("python -m tests.simulation --teams", (1, 2, 3), 3_000.0, (meddle, look), judge_teams)
+TEAMS = Family(
+    "python -m tests.simulation --teams",
+    (1, 2, 3),
+    3_000.0,
+    0.4,
+    (meddle, look),
+    judge_teams,
+)
 
 
 def simulate_teams(seed: int) -> Outcome:

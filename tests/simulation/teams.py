@@ -15,13 +15,19 @@ from perdure.core.conditions import (
     TextGate,
     TextMention,
 )
-from perdure.core.definition import AgentDefinition, StrategyName, ToolDefinition
+from perdure.core.definition import (
+    AgentDefinition,
+    BudgetDefinition,
+    StrategyName,
+    ToolDefinition,
+)
 from perdure.core.messages import ToolCallPart
 from perdure.core.model import ModelRequest
 from tests.simulation.model import TOOLS, FickleModel
 
+QUESTION = {"type": "object", "properties": {"question": {"type": "string"}}}
 MOST_DEEP = 4
-MOST_AGENTS = 9  # of one tree of definitions
+MOST_AGENTS = 14  # of one tree of definitions
 STRATEGIES: tuple[StrategyName, ...] = (
     "sequential",
     "parallel",
@@ -33,6 +39,7 @@ STRATEGIES: tuple[StrategyName, ...] = (
     "manual",
     "plan_execute",
 )
+PLANNER = "Plan: "  # what the instructions of a planner begin with; its model repeats the rest
 CLOSED, STOP = "That will do.", "Over and out."
 
 
@@ -64,6 +71,7 @@ class _Draw:
             "max_turns": self._rng.choice((2, 3)),
             "timeout_ms": self._time(),
             **self._options(strategy, members),
+            **self._budget(),
             **given,
         }
         if strategy == "handoff" or (strategy != "swarm" and self._rng.random() < 0.3):
@@ -75,7 +83,10 @@ class _Draw:
     def _members(self, strategy: str, depth: int) -> tuple[AgentDefinition, ...]:
         gates: list[Gate | None] = [None, TextGate(CLOSED), FunctionGate()]
         return tuple(
-            self._below(depth, **({"gate": self._rng.choice(gates)} if strategy == "sequential" else {}))
+            self._below(
+                depth,
+                **({"gate": self._rng.choice(gates)} if strategy == "sequential" else {}),
+            )
             for _ in range(self._rng.choice((2, 2, 3)))
         )
 
@@ -90,18 +101,29 @@ class _Draw:
             return {"router": router} if by_agent else {"router_function": True}
         options: dict[str, Any] = {}
         if strategy == "swarm":
-            handoffs: list[Handoff] = [OnTextMention(names[1], names[1]), OnFunction(names[0])]
+            handoffs: list[Handoff] = [
+                OnTextMention(names[1], names[1]),
+                OnFunction(names[0]),
+            ]
             options["handoffs"] = tuple(rng.sample(handoffs, rng.choice((0, 1, 2))))
         if strategy in ("round_robin", "random", "swarm", "manual", "handoff"):
-            ends: list[Condition | None] = [None, None, TextMention(STOP), MaxMessages(2)]
-            options |= {"termination": rng.choice(ends), "stop_when": rng.random() < 0.3}
+            ends: list[Condition | None] = [
+                None,
+                None,
+                TextMention(STOP),
+                MaxMessages(2),
+            ]
+            options |= {
+                "termination": rng.choice(ends),
+                "stop_when": rng.random() < 0.3,
+            }
         if strategy in ("round_robin", "random", "manual") and rng.random() < 0.3:
             options["transitions"] = {names[0]: (names[1],)}
         return options
 
     def _planned(self, name: str, depth: int, **given: Any) -> AgentDefinition:
         called = self._call_of(self._below(depth))
-        tools = (*self._tools(), called)
+        tools = (*(t for t in self._tools() if t.kind == "worker"), called)
         first, second = (
             {"id": i, "operations": [self._operation(self._rng.choice(tools))]} for i in ("a", "b")
         )
@@ -112,25 +134,48 @@ class _Draw:
             plan["on_failure"] = [self._operation(tools[0])]
         fallback = {"fallback": self._below(depth)} if self._rng.random() < 0.3 else {}
         return AgentDefinition(
-            name, strategy="plan_execute", tools=tools, plan=plan, synthesize=False, **fallback, **given
+            name,
+            strategy="plan_execute",
+            tools=tools,
+            synthesize=False,
+            **self._plan_or_planner(plan),
+            **fallback,
+            **given,
         )
+
+    def _plan_or_planner(self, plan: dict[str, Any]) -> dict[str, Any]:
+        if self._rng.random() < 0.6:
+            return {"plan": plan}
+        told = f"{PLANNER}{json.dumps(plan)}"
+        planner = AgentDefinition(self._name(), "mock/m", instructions=told, model_max_attempts=4)
+        return {"planner": planner, "model": "mock/m"}
 
     def _operation(self, tool: ToolDefinition) -> dict[str, Any]:
         args = {"request": "Work."} if tool.kind == "agent" else {"amount": 3}
         return {"tool": tool.name, "args": args}
 
     def _below(self, depth: int, **given: Any) -> AgentDefinition:
-        if depth < MOST_DEEP and self._names < MOST_AGENTS and self._rng.random() < 0.45:
+        if depth < MOST_DEEP and self._names < MOST_AGENTS and self._rng.random() < 0.6:
             return self.team(depth + 1, **given)
         return self._agent(self._name(), depth, tools=self._tools(), **given)
 
     def _agent(self, name: str, _depth: int, **given: Any) -> AgentDefinition:
-        fields = {"max_turns": self._rng.choice((2, 3)), "timeout_ms": self._time(), **given}
+        fields = {
+            "max_turns": self._rng.choice((2, 3)),
+            "timeout_ms": self._time(),
+            **self._budget(),
+            **given,
+        }
         return AgentDefinition(name, "mock/m", instructions=f"{name}.", model_max_attempts=4, **fields)
 
     def _tools(self) -> tuple[ToolDefinition, ...]:
         names = self._rng.sample(list(TOOLS), self._rng.choice((1, 2)))
-        return tuple(
+        others = (
+            ToolDefinition("ask_person", kind="human", input_schema=QUESTION),
+            ToolDefinition("glance", kind="message", blocking=False, batch_size=3),
+        )
+        asked = (self._rng.choice(others),) if self._rng.random() < 0.2 else ()
+        return asked + tuple(
             ToolDefinition(
                 name,
                 input_schema=TOOLS[name].spec.input_schema,
@@ -144,8 +189,17 @@ class _Draw:
 
     def _call_of(self, agent: AgentDefinition) -> ToolDefinition:
         return ToolDefinition(
-            f"ask_{agent.name}", kind="agent", agent=agent, approval_required=self._rng.random() < 0.2
+            f"ask_{agent.name}",
+            kind="agent",
+            agent=agent,
+            approval_required=self._rng.random() < 0.2,
         )
+
+    def _budget(self) -> dict[str, Any]:
+        if self._rng.random() < 0.85:
+            return {}
+        most = self._rng.choice(({"max_model_calls": 2}, {"max_tool_calls": 1}, {"max_tokens": 150}))
+        return {"budget": BudgetDefinition(on_breach=self._rng.choice(("stop", "ask", "finish")), **most)}
 
     def _time(self) -> int:
         return self._rng.choice((0, 0, 0, 0, 0, 0, 0, 30_000))
@@ -164,7 +218,13 @@ class TeamModel(FickleModel):
             names = request.output_schema["properties"]["agent"]["enum"]
             if rng.random() < 0.9:
                 return json.dumps({"agent": rng.choice(names), "final": rng.random() < 0.6})
-        said = ["An answer of some length."] * 6 + [CLOSED, STOP, *(f"a{i} knows." for i in range(1, 6))]
+        if request.instructions.startswith(PLANNER) and rng.random() < 0.8:
+            return request.instructions.removeprefix(PLANNER)
+        said = ["An answer of some length."] * 6 + [
+            CLOSED,
+            STOP,
+            *(f"a{i} knows." for i in range(1, 6)),
+        ]
         return " ".join(rng.choices(said, k=rng.choice((1, 1, 2))))
 
     def _calls(self, request: ModelRequest) -> tuple[ToolCallPart, ...]:

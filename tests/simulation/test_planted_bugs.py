@@ -15,7 +15,11 @@ def test_a_bug_can_still_be_planted(bug: Bug, tmp_path: Path):
     """Its lines are in the source as it is now, and what they become is Python."""
     plant(bug, tmp_path)
     for change in bug.changes:
-        compile((tmp_path / "perdure" / change.file).read_text(encoding="utf-8"), change.file, "exec")
+        compile(
+            (tmp_path / "perdure" / change.file).read_text(encoding="utf-8"),
+            change.file,
+            "exec",
+        )
 
 
 def test_bugs_have_names_of_their_own():

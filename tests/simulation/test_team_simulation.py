@@ -15,20 +15,16 @@ from tests.simulation.team_world import simulate_teams
 BLOCK = 20
 BLOCKS = 10
 LONG_BLOCKS = 100
-# What these teams do not have: guardrails, callbacks, sessions, budgets, planners, output types, tools that wait for messages.
+# What these teams do not have: guardrails, callbacks, sessions, output types; nor do they wait for messages.
 ELSEWHERE = {
     ev.AnswerRefused,
     ev.ArgumentsRequested,
-    ev.BudgetGranted,
-    ev.BudgetReached,
     ev.CondenseRequested,
     ev.GuardDecided,
     ev.HookEnded,
     ev.JudgeRequested,
     ev.AnswerProposed,
     ev.MessageAwaited,
-    ev.MessagesTaken,
-    ev.PlanRejected,
     ev.Replaced,
     ev.SessionAwaited,
     ev.SessionJoined,

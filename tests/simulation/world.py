@@ -62,6 +62,7 @@ class World:
         self.model = FickleModel(self)
         self.plans = plans()
         self.queues = QUEUES
+        self.spread_s = 20.0  # within which clients start
         self.slowest_s = self.rng.choice((0.01, 0.2, 2.0))
         self.crashes = 0
         self.outages = 0
