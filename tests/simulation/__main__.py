@@ -51,10 +51,7 @@ def _many(seeds: range, jobs: int, *, teams: bool) -> int:
                 sums.update({name: getattr(outcome, name) for name in names})
                 kinds |= outcome.kinds
             if done % 500 == 0:
-                print(
-                    f"{done} seeds, {len(failures)} failed, {time.monotonic() - began:.0f} s",
-                    flush=True,
-                )
+                print(f"{done} seeds, {len(failures)} failed, {time.monotonic() - began:.0f} s", flush=True)
     counted = ", ".join(f"{count} {name}" for name, count in sums.items())
     print(
         f"seeds {seeds.start} to {seeds.stop - 1}: {len(failures)} failed; {counted}; {len(kinds)} kinds of event"

@@ -5,12 +5,7 @@ from typing import Any
 
 from perdure.core import events as ev
 from perdure.core.ids import canonical_json
-from perdure.engine.ports import (
-    TERMINAL_STATUSES,
-    ApprovalRow,
-    ExecutionFilter,
-    StoredExecution,
-)
+from perdure.engine.ports import TERMINAL_STATUSES, ApprovalRow, ExecutionFilter, StoredExecution
 from tests.crash.invariants import check_run
 from tests.simulation.model import GATED
 from tests.simulation.world import World

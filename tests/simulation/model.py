@@ -34,20 +34,8 @@ def plans() -> list[tuple[str, Plan]]:
     """The plans that executions run, with their hashes."""
     made = [
         plan(agent="clerk", tools=TOOLS, max_turns=6, model_retry=PATIENT),
-        plan(
-            agent="clerk",
-            tools=TOOLS,
-            max_turns=3,
-            model_retry=PATIENT,
-            output=FORECAST,
-        ),
-        plan(
-            agent="hasty",
-            tools=TOOLS,
-            max_turns=6,
-            model_retry=PATIENT,
-            timeout_ms=20_000,
-        ),
+        plan(agent="clerk", tools=TOOLS, max_turns=3, model_retry=PATIENT, output=FORECAST),
+        plan(agent="hasty", tools=TOOLS, max_turns=6, model_retry=PATIENT, timeout_ms=20_000),
     ]
     return [(content_hash(each), each) for each in made]
 
@@ -87,11 +75,7 @@ class FickleModel:
             raise _error(rng)
         if self._happens("adapter_fault"):
             raise rng.choice(
-                (
-                    ValueError("a \ud800 in the answer"),
-                    RecursionError(),
-                    asyncio.CancelledError(),
-                )
+                (ValueError("a \ud800 in the answer"), RecursionError(), asyncio.CancelledError())
             )
         if self._happens("garbage"):
             garbage: Any = rng.choice((None, "text", _unstorable()))
@@ -104,11 +88,7 @@ class FickleModel:
         calls = self._calls(request)
         parts: tuple[Part, ...] = ((TextPart(text),) if text else ()) + calls
         finish: Any = "tool_calls" if calls else self._finish()
-        return ModelReply(
-            Message("assistant", parts),
-            Usage(rng.randrange(50), rng.randrange(20)),
-            finish,
-        )
+        return ModelReply(Message("assistant", parts), Usage(rng.randrange(50), rng.randrange(20)), finish)
 
     def _happens(self, what: str) -> bool:
         return self._mood.chaos and self._mood.rng.random() < self._mood.rate[what]
@@ -126,12 +106,7 @@ class FickleModel:
 
     def _check_once(self, request: ModelRequest) -> None:
         """E4: one server makes one attempt once. Only an answer that is none at all may be asked for again."""
-        asked = (
-            self._mood.crashes,
-            request.execution_id,
-            request.step,
-            request.attempt,
-        )
+        asked = (self._mood.crashes, request.execution_id, request.step, request.attempt)
         if asked in self._asked and not self._mood.rate["garbage"]:
             self._mood.loop.troubles.append(f"{asked}: the same attempt is made twice")
         self._asked.add(asked)
@@ -153,11 +128,7 @@ class FickleModel:
             return ()
         count = rng.choice((1, 1, 2, 3))
         return tuple(
-            ToolCallPart(
-                f"c{i}",
-                rng.choice((*TOOLS, *TOOLS, "nothing")),
-                {"amount": rng.randrange(9)},
-            )
+            ToolCallPart(f"c{i}", rng.choice((*TOOLS, *TOOLS, "nothing")), {"amount": rng.randrange(9)})
             if rng.random() < 0.95
             else ToolCallPart(f"c{i}", "look", {"amount": "much"})
             for i in range(count)

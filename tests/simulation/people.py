@@ -6,13 +6,7 @@ from typing import Any
 
 from perdure.core import events as ev
 from perdure.core.errors import PerdureError
-from perdure.engine.ports import (
-    TERMINAL_STATUSES,
-    ApprovalRow,
-    Decision,
-    ExecutionFilter,
-    StreamDelta,
-)
+from perdure.engine.ports import TERMINAL_STATUSES, ApprovalRow, Decision, ExecutionFilter, StreamDelta
 from tests.simulation.world import World
 
 STEERED = {"pause": "execution_paused", "cancel": "execution_cancelled"}
@@ -158,11 +152,7 @@ async def look(world: World) -> None:
                 assert view.last_seq > 0
             if world.started:
                 view = await world.executions("get", world.rng.choice(list(world.started.values())))
-                moves = view.waits or view.status in (
-                    *TERMINAL_STATUSES,
-                    "paused",
-                    "quarantined",
-                )
+                moves = view.waits or view.status in (*TERMINAL_STATUSES, "paused", "quarantined")
                 assert moves, f"{view.execution_id} is {view.status} and waits for nothing"
         except Exception as error:
             world.expect(error)

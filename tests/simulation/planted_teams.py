@@ -17,22 +17,14 @@ TEAM_BUGS: tuple[Bug, ...] = (
         "I11",
         (
             Change(
-                CHILDREN,
-                "        self._spawn(self._look(parent_id, step, child_id))\n",
-                "        return\n",
+                CHILDREN, "        self._spawn(self._look(parent_id, step, child_id))\n", "        return\n"
             ),
         ),
     ),
     Bug(
         "a restart leaves orphans alone",
         "E9",
-        (
-            Change(
-                CHILDREN,
-                "for child_id in await self._journal.orphans():",
-                "for child_id in ():",
-            ),
-        ),
+        (Change(CHILDREN, "for child_id in await self._journal.orphans():", "for child_id in ():"),),
     ),
     Bug(
         "the children of what has ended go on",
@@ -119,13 +111,7 @@ TEAM_BUGS: tuple[Bug, ...] = (
     Bug(
         "a child that its parent's pause has paused stays paused over a restart",
         "I11",
-        (
-            Change(
-                CHILDREN,
-                "return paused is not None and paused.by == _BY",
-                "return False",
-            ),
-        ),
+        (Change(CHILDREN, "return paused is not None and paused.by == _BY", "return False"),),
     ),
     Bug(
         "a child's failure is told as an answer",

@@ -35,14 +35,7 @@ class Family(NamedTuple):
     judge: Callable[[World], Awaitable[str]]
 
 
-PLAIN = Family(
-    "python -m tests.simulation",
-    (1, 3, 6, 10),
-    900.0,
-    0.0,
-    (people.meddle, people.look),
-    judge,
-)
+PLAIN = Family("python -m tests.simulation", (1, 3, 6, 10), 900.0, 0.0, (people.meddle, people.look), judge)
 
 
 class Outcome(NamedTuple):
@@ -166,13 +159,7 @@ async def _empty(world: World) -> None:
     """When all has ended nothing is kept: no execution in memory, no lease, no offer, no call."""
     await asyncio.sleep(10)
     counts = world.engine.statistics()
-    held = (
-        "executions_resident",
-        "leases",
-        "tasks_waiting",
-        "model_calls_running",
-        "streams",
-    )
+    held = ("executions_resident", "leases", "tasks_waiting", "model_calls_running", "streams")
     assert not any(counts[name] for name in held), {name: counts[name] for name in held}
     await world.stop()
     await world.disk.open()

@@ -75,10 +75,7 @@ def _ends(parent_id: str, rows: Rows, histories: Histories) -> None:
 
 
 def _same_end(
-    told: ev.ChildCompleted | ev.ChildFailed,
-    at_ms: int,
-    child: StoredExecution,
-    last: ev.Recorded,
+    told: ev.ChildCompleted | ev.ChildFailed, at_ms: int, child: StoredExecution, last: ev.Recorded
 ) -> None:
     where, end = f"the end of {child.execution_id} at {told.step}", last.event
     assert at_ms >= last.at_ms, f"E1: {where} was told before it was recorded"

@@ -6,13 +6,7 @@ from perdure.compiler.compile import compile_definition
 from perdure.core.ids import content_hash
 from perdure.core.messages import user
 from perdure.core.plan import Bundle
-from perdure.engine.ports import (
-    TERMINAL_STATUSES,
-    ExecutionFilter,
-    StartRequest,
-    Task,
-    task_queue_name,
-)
+from perdure.engine.ports import TERMINAL_STATUSES, ExecutionFilter, StartRequest, Task, task_queue_name
 from perdure.testing.virtual import VirtualLoop
 from tests.simulation import people
 from tests.simulation.run import Family, Outcome, run_world
@@ -20,11 +14,7 @@ from tests.simulation.team_judge import judge_teams
 from tests.simulation.teams import TeamModel, decided, random_team
 from tests.simulation.world import World
 
-STEERED = {
-    "pause": "execution_paused",
-    "cancel": "execution_cancelled",
-    "stop": "stop_requested",
-}
+STEERED = {"pause": "execution_paused", "cancel": "execution_cancelled", "stop": "stop_requested"}
 VERBS = ("pause", "pause", "resume", "resume", "resume", "say", "say", "cancel", "stop")
 
 
@@ -126,14 +116,7 @@ async def look(world: World) -> None:
             world.expect(error)
 
 
-TEAMS = Family(
-    "python -m tests.simulation --teams",
-    (1, 2, 3),
-    3_000.0,
-    0.4,
-    (meddle, look),
-    judge_teams,
-)
+TEAMS = Family("python -m tests.simulation --teams", (1, 2, 3), 3_000.0, 0.4, (meddle, look), judge_teams)
 
 
 def simulate_teams(seed: int) -> Outcome:

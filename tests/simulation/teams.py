@@ -15,12 +15,7 @@ from perdure.core.conditions import (
     TextGate,
     TextMention,
 )
-from perdure.core.definition import (
-    AgentDefinition,
-    BudgetDefinition,
-    StrategyName,
-    ToolDefinition,
-)
+from perdure.core.definition import AgentDefinition, BudgetDefinition, StrategyName, ToolDefinition
 from perdure.core.messages import ToolCallPart
 from perdure.core.model import ModelRequest
 from tests.simulation.model import TOOLS, FickleModel
@@ -83,10 +78,7 @@ class _Draw:
     def _members(self, strategy: str, depth: int) -> tuple[AgentDefinition, ...]:
         gates: list[Gate | None] = [None, TextGate(CLOSED), FunctionGate()]
         return tuple(
-            self._below(
-                depth,
-                **({"gate": self._rng.choice(gates)} if strategy == "sequential" else {}),
-            )
+            self._below(depth, **({"gate": self._rng.choice(gates)} if strategy == "sequential" else {}))
             for _ in range(self._rng.choice((2, 2, 3)))
         )
 
@@ -101,22 +93,11 @@ class _Draw:
             return {"router": router} if by_agent else {"router_function": True}
         options: dict[str, Any] = {}
         if strategy == "swarm":
-            handoffs: list[Handoff] = [
-                OnTextMention(names[1], names[1]),
-                OnFunction(names[0]),
-            ]
+            handoffs: list[Handoff] = [OnTextMention(names[1], names[1]), OnFunction(names[0])]
             options["handoffs"] = tuple(rng.sample(handoffs, rng.choice((0, 1, 2))))
         if strategy in ("round_robin", "random", "swarm", "manual", "handoff"):
-            ends: list[Condition | None] = [
-                None,
-                None,
-                TextMention(STOP),
-                MaxMessages(2),
-            ]
-            options |= {
-                "termination": rng.choice(ends),
-                "stop_when": rng.random() < 0.3,
-            }
+            ends: list[Condition | None] = [None, None, TextMention(STOP), MaxMessages(2)]
+            options |= {"termination": rng.choice(ends), "stop_when": rng.random() < 0.3}
         if strategy in ("round_robin", "random", "manual") and rng.random() < 0.3:
             options["transitions"] = {names[0]: (names[1],)}
         return options
@@ -189,10 +170,7 @@ class _Draw:
 
     def _call_of(self, agent: AgentDefinition) -> ToolDefinition:
         return ToolDefinition(
-            f"ask_{agent.name}",
-            kind="agent",
-            agent=agent,
-            approval_required=self._rng.random() < 0.2,
+            f"ask_{agent.name}", kind="agent", agent=agent, approval_required=self._rng.random() < 0.2
         )
 
     def _budget(self) -> dict[str, Any]:
@@ -220,11 +198,7 @@ class TeamModel(FickleModel):
                 return json.dumps({"agent": rng.choice(names), "final": rng.random() < 0.6})
         if request.instructions.startswith(PLANNER) and rng.random() < 0.8:
             return request.instructions.removeprefix(PLANNER)
-        said = ["An answer of some length."] * 6 + [
-            CLOSED,
-            STOP,
-            *(f"a{i} knows." for i in range(1, 6)),
-        ]
+        said = ["An answer of some length."] * 6 + [CLOSED, STOP, *(f"a{i} knows." for i in range(1, 6))]
         return " ".join(rng.choices(said, k=rng.choice((1, 1, 2))))
 
     def _calls(self, request: ModelRequest) -> tuple[ToolCallPart, ...]:

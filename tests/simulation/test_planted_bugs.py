@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.planted import BUGS, CONTROL, Bug, contract, plant, simulation
+from tests.simulation.planted_teams import TEAM_BUGS
 
 NAMES = [bug.name for bug in BUGS]
 
 
-@pytest.mark.parametrize("bug", BUGS, ids=NAMES)
+@pytest.mark.parametrize("bug", [*BUGS, *TEAM_BUGS], ids=[*NAMES, *(bug.name for bug in TEAM_BUGS)])
 def test_a_bug_can_still_be_planted(bug: Bug, tmp_path: Path):
     """Its lines are in the source as it is now, and what they become is Python."""
     plant(bug, tmp_path)

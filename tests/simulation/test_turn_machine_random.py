@@ -33,17 +33,7 @@ AGENT_KINDS = {
     if kind.__name__.startswith(("Execution", "Model", "Tool", "Approval"))
 } - {ev.ModelInterrupted} | {ev.OutputRejected, ev.TimerFired}
 REFUSED = {"E0305", "E0307", "E0402", "E0408", "E0409"}
-NAMES = (
-    "weather",
-    "once",
-    "refund",
-    "refund_once",
-    "email",
-    "charge",
-    "transfer",
-    "nothing",
-    "wether",
-)
+NAMES = ("weather", "once", "refund", "refund_once", "email", "charge", "transfer", "nothing", "wether")
 
 CALLS = st.one_of(
     st.builds(lambda name: call(name, call_id="c", city="a", amount=1), st.sampled_from(NAMES[6:])),
@@ -54,9 +44,7 @@ CALLS = st.one_of(
 TEXTS = st.sampled_from(("", "Hm.", '{"degrees": 3}', '{"degrees": "x"}'))
 REPLIES = st.builds(
     lambda text, calls, finish: ModelReply(
-        Message("assistant", ((TextPart(text),) if text else ()) + tuple(calls)),
-        Usage(3, 1),
-        finish,
+        Message("assistant", ((TextPart(text),) if text else ()) + tuple(calls)), Usage(3, 1), finish
     ),
     TEXTS,
     st.one_of(st.just([]), *[st.lists(CALLS, min_size=1, max_size=4)] * 3),
@@ -74,16 +62,10 @@ OPERATIONS = st.lists(
         st.tuples(st.sampled_from(("done", "fail", "silent")), st.integers(0, 5), OFF_BY),
         st.tuples(st.sampled_from(("fail", "silent")), st.integers(0, 5), st.just(0)),
         st.tuples(
-            st.just("decide"),
-            st.integers(0, 5),
-            st.sampled_from(("no", "edit", "hash", "asked", "bad")),
+            st.just("decide"), st.integers(0, 5), st.sampled_from(("no", "edit", "hash", "asked", "bad"))
         ),
         st.tuples(st.just("tick"), st.sampled_from((0, 1, 1_000, 5_000)), st.none()),
-        st.tuples(
-            st.sampled_from(("pause", "quarantine", "recover", "crash")),
-            st.none(),
-            st.none(),
-        ),
+        st.tuples(st.sampled_from(("pause", "quarantine", "recover", "crash")), st.none(), st.none()),
         st.tuples(st.sampled_from(("cancel", "begin")), st.integers(0, 9), st.none()),
     ),
     min_size=10,
@@ -240,17 +222,7 @@ def test_any_sequence_of_inputs_keeps_the_invariants_and_can_be_brought_to_an_en
 
 def drawn_reply(rng: random.Random) -> ModelReply:
     """An answer that mostly asks for calls."""
-    names = (
-        "weather",
-        "weather",
-        "once",
-        "refund",
-        "refund_once",
-        "email",
-        "charge",
-        "transfer",
-        "nothing",
-    )
+    names = ("weather", "weather", "once", "refund", "refund_once", "email", "charge", "transfer", "nothing")
     calls = [
         call(rng.choice(names), call_id=f"c{i}", city="a", amount=i)
         for i in range(rng.choice((0, 1, 1, 1, 2, 2, 3, 4)))
@@ -268,28 +240,14 @@ def drawn_operation(rng: random.Random) -> tuple[str, Any, Any]:
     if rng.random() < 0.6:
         return "go", drawn_reply(rng), None
     disturbances = "reply model_error take take take done fail fail silent silent decide decide"
-    name = rng.choice(
-        [
-            *disturbances.split(),
-            "tick",
-            "pause",
-            "quarantine",
-            "recover",
-            "crash",
-            "begin",
-        ]
-    )
+    name = rng.choice([*disturbances.split(), "tick", "pause", "quarantine", "recover", "crash", "begin"])
     off_by = rng.choice((0, 0, 0, 1, -1))
     if name == "reply":
         return name, drawn_reply(rng), off_by
     if name == "model_error":
         return name, rng.random() < 0.95, off_by
     if name == "decide":
-        return (
-            name,
-            rng.randrange(6),
-            rng.choice(("yes", "no", "edit", "hash", "asked", "bad")),
-        )
+        return name, rng.randrange(6), rng.choice(("yes", "no", "edit", "hash", "asked", "bad"))
     if name == "tick":
         return name, rng.choice((1, 1_000, 5_000)), None
     return name, 8 if name == "begin" else rng.randrange(6), off_by
@@ -334,10 +292,7 @@ def test_the_state_stays_small_over_two_hundred_turns():
     sizes, per_turn = [], []
     for turn in range(1, 201):
         count = len(play.records)
-        play.reply(
-            "Looking.",
-            *(call("weather", call_id=f"c{i}", city=str(i)) for i in range(3)),
-        )
+        play.reply("Looking.", *(call("weather", call_id=f"c{i}", city=str(i)) for i in range(3)))
         for index in range(3):
             play.run(f"t{turn}.c{index}", "x" * 100, {"last": index})
         sizes.append(len(encode_state(play.state)))

@@ -92,21 +92,12 @@ class _Attempt:
             return True
 
     def _result(self, **outcome: Any) -> TaskResult:
-        return TaskResult(
-            self._task.execution_id,
-            self._task.step,
-            self._task.epoch,
-            self._name,
-            **outcome,
-        )
+        return TaskResult(self._task.execution_id, self._task.step, self._task.epoch, self._name, **outcome)
 
     def _outcome(self) -> TaskResult:
         world, rng = self._world, self._world.rng
         if world.happens("tool_error"):
-            return self._result(
-                error={"code": "E0301", "what": "It broke"},
-                retryable=rng.random() < 0.8,
-            )
+            return self._result(error={"code": "E0301", "what": "It broke"}, retryable=rng.random() < 0.8)
         if world.happens("bad_result"):
             bad: dict[str, Any] = rng.choice(({"result": "\ud800"}, {"result": 1, "state": {"n": "\ud800"}}))
             return self._result(**bad)
