@@ -44,6 +44,7 @@ COMMIT_POINTS = [
 # What has no crash points here, and where it is covered instead.
 ELSEWHERE = {
     "execution_quarantined": "it needs a fault of the engine itself: tests/simulation injects one",
+    "calls_prefilled": "recorded with the beginning: tests/unit/core forks and replays its scenario at every event",
 }
 
 

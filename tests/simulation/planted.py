@@ -364,8 +364,8 @@ BUGS: tuple[Bug, ...] = (
             ),
             Change(
                 TABLES,
-                "ev.ModelRequested, ev.ToolStarted, ev.TimerFired, ev.SessionAwaited)",
-                "ev.ModelRequested, ev.TimerFired, ev.SessionAwaited)",
+                "    ev.ToolStarted,\n    ev.TimerFired,\n    ev.SessionAwaited,\n    ev.CallsPrefilled,\n)",
+                "    ev.TimerFired,\n    ev.SessionAwaited,\n    ev.CallsPrefilled,\n)",
             ),
         ),
     ),

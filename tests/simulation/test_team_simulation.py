@@ -19,6 +19,7 @@ LONG_BLOCKS = 100
 ELSEWHERE = {
     ev.AnswerRefused,
     ev.ArgumentsRequested,
+    ev.CallsPrefilled,
     ev.CondenseRequested,
     ev.GuardDecided,
     ev.HookEnded,

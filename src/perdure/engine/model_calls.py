@@ -54,11 +54,13 @@ class ModelCalls:
     def call(self, resident: Resident, effect: CallModel) -> None:
         """Make the attempt; if it runs already it is left alone, and an earlier attempt of the step is stopped.
 
-        An attempt that was answered in the same round that asked for it (a resume, and the answer right behind it) is not
-        made: nobody would take what it says.
+        An attempt that is answered already, although the answer is not recorded yet (it came right behind a resume, or
+        while that was written), is not made: nobody would take what it says.
         """
         step = resident.state.steps.get(effect.step)
         if step is None or step.status != "asking" or step.attempt != effect.attempt:
+            return
+        if any(_answers(item, effect) for item, _ in resident.mailbox):
             return
         key = (resident.execution_id, effect.step)
         running = self._running.get(key)
@@ -144,6 +146,13 @@ class ModelCalls:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _answers(item: inp.Input, effect: CallModel) -> bool:
+    """Whether an input that waits is the outcome of this attempt."""
+    if not isinstance(item, inp.ModelSucceeded | inp.ModelErrored | inp.BudgetBreached):
+        return False
+    return item.step == effect.step and item.attempt == effect.attempt
 
 
 def _cancelled() -> bool:

@@ -12,6 +12,7 @@ from perdure.core.events import (
     ApprovalDecided,
     ApprovalRequested,
     ArgumentsRequested,
+    CallsPrefilled,
     ChildCompleted,
     ChildRequested,
     ErrorInfo,
@@ -194,6 +195,7 @@ def every_body_event(body_text: str) -> tuple[AnyEvent, ...]:
         AnswerProposed(subject="t1.out", output={"proposed": body_text}),
         Replaced(subject="t1.out", value={"instead": body_text}, by="@after_agent"),
         MessageReceived(id="m1", message=user(f"Said: {body_text}"), by="ann"),
+        CallsPrefilled(Message("assistant", (TextPart(f"Before: {body_text}"),))),
         PlanAccepted(StepPlan((PlanStep("a", (Operation("refund", {"note": body_text}),)),)), "definition"),
         ArgumentsRequested("o1.g0", "refund", "Write.", context=[body_text]),
     )
