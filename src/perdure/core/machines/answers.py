@@ -58,11 +58,8 @@ def stops(draft: Draft) -> bool:
 
 def stop_decided(draft: Draft, result: Any) -> None:
     """What the function `@stop_when` said after a turn."""
-    stop = functions.answer(result, "stop", bool)
+    stop = functions.yes_or_no(draft, "@stop_when", draft.scope.plan.agent, result, "stop")
     if stop is None:
-        functions.fail(
-            draft, "@stop_when", draft.scope.plan.agent, f"It gave {result!r:.200}, not a yes or no."
-        )
         return
     draft.record(ev.StopDecided(draft.state.turn, stop))
     if stop:

@@ -32,6 +32,14 @@ def fail(draft: Draft, function: str, agent: str, why: str) -> None:
     draft.end(ev.ExecutionFailed(error))
 
 
+def yes_or_no(draft: Draft, function: str, agent: str, result: Any, field: str) -> bool | None:
+    """What a function decided; None when it did not, and the execution has failed for it (E8)."""
+    said: bool | None = answer(result, field, bool)
+    if said is None:
+        fail(draft, function, agent, f"It gave {result!r:.200}, not a yes or no.")
+    return said
+
+
 def answer(result: Any, field: str, of: type) -> Any:
     """The field of a function's result, or None when it is not what was agreed."""
     value = result.get(field) if isinstance(result, dict) else None

@@ -18,6 +18,7 @@ from perdure.core import patterns
 from perdure.core.definition import GuardrailDefinition
 from perdure.core.effects import CallModel
 from perdure.core.guards import JUDGE_SCHEMA, GuardVerdict
+from perdure.core.history import text_of
 from perdure.core.machines import functions, joints, questions
 from perdure.core.machines.draft import Draft
 from perdure.core.validation import parse_answer, problems
@@ -37,7 +38,7 @@ def judge(draft: Draft, subject: str, number: int, guard: GuardrailDefinition) -
     """What a guardrail says of the subject; None: it has been asked."""
     value = joints.content(draft, subject)
     if guard.kind == "regex":
-        return patterns.judge(guard, joints.as_text(value))
+        return patterns.judge(guard, text_of(value))
     step = joints.step_of(subject, number)
     tool = joints.tool_of(draft, subject)
     name = tool.spec.name if tool is not None else ""

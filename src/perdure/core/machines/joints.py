@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 from perdure.core import events as ev
 from perdure.core.definition import GuardrailDefinition
-from perdure.core.history import text_of
 from perdure.core.machines import operations
 from perdure.core.machines.draft import Draft
 from perdure.core.messages import ToolCallPart
@@ -169,8 +168,3 @@ _CONTENT: dict[str, Callable[[Draft, str], Any]] = {
     "i": _arguments,
     "r": _result,
 }
-
-
-def as_text(value: Any) -> str:
-    """What a pattern or a judge is shown of a value."""
-    return text_of(value)

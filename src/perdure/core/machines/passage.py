@@ -9,6 +9,7 @@ from typing import Any
 from perdure.core import events as ev
 from perdure.core import inputs as inp
 from perdure.core.guards import GuardVerdict
+from perdure.core.history import text_of
 from perdure.core.machines import functions, guards, joints
 from perdure.core.machines.draft import Draft
 
@@ -56,7 +57,7 @@ def _arguments(draft: Draft, subject: str, function: str) -> dict[str, Any]:
     """What a callback is told."""
     value = joints.content(draft, subject)
     if function in ("@before_agent", "@instructions", "@recall"):
-        return {"input": joints.as_text(value)}
+        return {"input": text_of(value)}
     if function in ("@after_agent", "@remember"):
         return {"input": draft.scope.transcript.given.text, "output": value}
     turn = draft.state.turn + (1 if function == "@before_model" else 0)

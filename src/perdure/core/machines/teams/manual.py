@@ -27,9 +27,7 @@ def _go_on(draft: Draft) -> None:
     names = [m.name for m in talk.candidates(draft)]
     turns = draft.state.team.turns
     if not names:
-        talk.finish(
-            draft, talk.entries(draft)[-1].output, "done", f"nobody may follow {draft.state.team.active}"
-        )
+        talk.nobody_follows(draft)
         return
     question = {"question": "Who is to speak next?", "agents": names, "last": talk.entries(draft)[-1].text}
     schema = {

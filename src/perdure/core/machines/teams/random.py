@@ -20,8 +20,7 @@ def advance(draft: Draft) -> None:
 def _go_on(draft: Draft) -> None:
     members = talk.candidates(draft)
     if not members:
-        said = talk.entries(draft)[-1].output
-        talk.finish(draft, said, "done", f"nobody may follow {draft.state.team.active}")
+        talk.nobody_follows(draft)
         return
     member = members[ids.draw(draft.scope.execution_id, draft.state.team.turns, len(members))]
     draft.record(ev.AgentChosen(member.name, "draw"))

@@ -20,8 +20,7 @@ def advance(draft: Draft) -> None:
 def _go_on(draft: Draft) -> None:
     member = _next(draft)
     if member is None:
-        said = talk.entries(draft)[-1].output
-        talk.finish(draft, said, "done", f"nobody may follow {draft.state.team.active}")
+        talk.nobody_follows(draft)
         return
     draft.record(ev.AgentChosen(member.name, "order"))
     talk.speak(draft, member)

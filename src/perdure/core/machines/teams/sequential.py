@@ -61,8 +61,7 @@ def _stage(draft: Draft, said: Entry | None) -> None:
 def function_ended(draft: Draft, _function: str, result: Any) -> None:
     """What a gate's function said."""
     member = talk.team_of(draft).members[draft.state.team.turns - 1]
-    is_open = functions.answer(result, "open", bool)
+    is_open = functions.yes_or_no(draft, "@gate", member.name, result, "open")
     if is_open is None:
-        functions.fail(draft, "@gate", member.name, f"It gave {result!r:.200}, not a yes or no.")
         return
     _gated(draft, member, talk.entries(draft)[-1], is_open=is_open, reason="")

@@ -70,9 +70,8 @@ def function_ended(draft: Draft, function: str, result: Any) -> None:
         talk.stop_decided(draft, result, _after_turn)
         return
     target = function.removeprefix("@handoff.")
-    is_met = functions.answer(result, "handoff", bool)
+    is_met = functions.yes_or_no(draft, function, draft.scope.plan.agent, result, "handoff")
     if is_met is None:
-        functions.fail(draft, function, draft.scope.plan.agent, f"It gave {result!r:.200}, not a yes or no.")
         return
     draft.record(ev.HandoffDecided(target, is_met))
     if is_met:

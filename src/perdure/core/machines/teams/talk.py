@@ -148,17 +148,19 @@ def listed(said: list[Entry]) -> list[dict[str, str]]:
 
 def stop_decided(draft: Draft, result: Any, go_on: Callable[[Draft], None]) -> None:
     """What the function `@stop_when` said after a turn of a conversation."""
-    stop = functions.answer(result, "stop", bool)
+    stop = functions.yes_or_no(draft, "@stop_when", draft.scope.plan.agent, result, "stop")
     if stop is None:
-        functions.fail(
-            draft, "@stop_when", draft.scope.plan.agent, f"It gave {result!r:.200}, not a yes or no."
-        )
         return
     draft.record(ev.StopDecided(draft.state.team.turns, stop))
     if stop:
         sum_up_or_finish(draft, entries(draft)[-1].output, "termination", "stop_when said so")
     else:
         go_on(draft)
+
+
+def nobody_follows(draft: Draft) -> None:
+    """End a conversation because nobody may speak after who spoke last."""
+    finish(draft, entries(draft)[-1].output, "done", f"nobody may follow {draft.state.team.active}")
 
 
 def whole_text(draft: Draft) -> str:
