@@ -14,7 +14,7 @@ from perdure.core.model import Delta, ModelRef, ModelReply, ModelRequest, ModelS
 from perdure.core.plan import Plan
 from perdure.engine.engine import Engine
 from perdure.engine.journal.sqlite import SqliteJournal
-from perdure.engine.ports import ExecutionView, StartRequest
+from perdure.engine.ports import ExecutionView, Models, StartRequest
 
 
 class StepModel:
@@ -70,7 +70,7 @@ async def execute(engine: Engine, plan: Plan, prompt: str) -> ExecutionView:
     return ended
 
 
-def engine_on(folder: Path, model: StepModel) -> Engine:
+def engine_on(folder: Path, model: Models) -> Engine:
     """An engine as `perdure.app` makes it, with *model* in place of all providers."""
     clock = SystemClock()
     journal = SqliteJournal(folder, clock)

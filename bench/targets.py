@@ -45,7 +45,11 @@ def _growth(name: str) -> Callable[[Sides], float]:
     return _ratio(_median(f"{name}_late"), _median(f"{name}_early"))
 
 
-_LONG = ("1,000 steps of 2 KB", "100 steps of 200 KB")
+_LONG = (
+    ("W7", "1,000 steps of 2 KB"),
+    ("W7", "100 steps of 200 KB"),
+    ("W7T", "1,000 turns of 2 KB"),
+)
 
 TARGETS = (
     Target(
@@ -64,16 +68,16 @@ TARGETS = (
     Target("W5", "cold", "idle memory under 120 MB", _median("idle_mb"), 120, unit=" MB"),
     *(
         Target(
-            "W7", variant, "bytes a turn: the last tenth within 1.1 times the first",
+            workload, variant, "bytes a turn: the last tenth within 1.1 times the first",
             _growth("bytes_per_step"), 1.1, unit=" times",
         )
-        for variant in _LONG
+        for workload, variant in _LONG
     ),
     *(
         Target(
-            "W7", variant, "time a turn: the last tenth within 1.5 times the first",
+            workload, variant, "time a turn: the last tenth within 1.5 times the first",
             _growth("step_ms"), 1.5, unit=" times",
         )
-        for variant in _LONG
+        for workload, variant in _LONG
     ),
 )  # fmt: skip

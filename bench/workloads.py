@@ -125,5 +125,20 @@ WORKLOADS: dict[str, Workload] = {
             "large bodies, DBOS writes base64 of a pickle.",
             sides=(PERDURE, "dbos", "dboswal"),
         ),
+        Workload(
+            "W7T",
+            "Long conversation: a round robin of two agents, each turn an execution of its own",
+            {"input_bytes": 2048},
+            {"1,000 turns of 2 KB": {"steps": 1000, "output_bytes": 2048}},
+            (
+                Metric("bytes_per_step_early", "bytes a turn, first tenth"),
+                Metric("bytes_per_step_late", "bytes a turn, last tenth"),
+                Metric("step_ms_early", "ms a turn, first tenth"),
+                Metric("step_ms_late", "ms a turn, last tenth"),
+            ),
+            notes="Bytes as in W7. A turn is a model call with the whole conversation, a child execution from its start to "
+            "its end, and two commits of the team. No peer has executions of this kind.",
+            sides=(PERDURE,),
+        ),
     )
 }

@@ -5,6 +5,7 @@ thousand turns take a thousand times the place of one (linear storage). The view
 begins with the view that was there before, so that a provider's cache of the prefix stays good.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from perdure.core.plan import Member
 _RESULT_LENGTH = 2_000
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, dict=True):
     """What one agent of a team said; `author` is empty for the input that the team was given.
 
     `output` is the agent's output as it was: a text, or another JSON value; `handover` whom it handed over to.
@@ -33,15 +34,29 @@ class Entry(msgspec.Struct, frozen=True):
         """The text of it."""
         return self.message.text
 
+    @functools.cached_property
+    def retold(self) -> Message:
+        """It as all others see it. Kept, as every turn that follows shows all that was said before it."""
+        return user(f"[{self.author}]: {self.text}")
+
 
 def team_view(entries: Sequence[Entry], members: Sequence[Member], viewer: str) -> list[Message]:
     """A team's conversation as *viewer* sees it: its own words as the assistant's, all others by name as a user's."""
     seen = [_as_seen(entry, viewer) for entry in entries]
-    told = introductions(members)
-    if told and seen:
-        first = seen[0]
-        seen[0] = Message(first.role, (TextPart(told + "\n\n"), *first.parts))
+    if seen:
+        seen[0] = _introduced(seen[0], members)
     return seen
+
+
+def last_in_view(entries: Sequence[Entry], members: Sequence[Member], viewer: str) -> Message:
+    """The last message of the view."""
+    last = _as_seen(entries[-1], viewer)
+    return last if len(entries) > 1 else _introduced(last, members)
+
+
+def _introduced(first: Message, members: Sequence[Member]) -> Message:
+    told = introductions(members)
+    return Message(first.role, (TextPart(told + "\n\n"), *first.parts)) if told else first
 
 
 def _as_seen(entry: Entry, viewer: str) -> Message:
@@ -49,7 +64,7 @@ def _as_seen(entry: Entry, viewer: str) -> Message:
         return entry.message
     if entry.author == viewer:
         return Message("assistant", entry.message.parts)
-    return user(f"[{entry.author}]: {entry.text}")
+    return entry.retold
 
 
 def introductions(members: Sequence[Member]) -> str:

@@ -40,7 +40,7 @@ def shown(plan: Plan, transcript: Transcript, tokens: Tokens = heuristic_tokens)
     """The messages that the agent's model is shown."""
     memory = plan.memory
     if memory is None or (memory.max_messages is None and memory.max_tokens is None):
-        return transcript.messages
+        return list(transcript.messages)  # a copy: the conversation goes on while the model is asked
     limits = WindowLimits(memory.max_messages, memory.max_tokens, len(remembered(plan)))
     return windowed(transcript.messages, limits, tokens)
 

@@ -13,7 +13,7 @@ from perdure.core import inputs as inp
 from perdure.core.effects import AbortModel, CallModel
 from perdure.core.errors import ModelError
 from perdure.core.events import ErrorInfo
-from perdure.core.model import Delta, ModelReply
+from perdure.core.model import Delta, ModelReply, ModelRequest
 from perdure.core.requests import assemble
 from perdure.engine.budgets import Budgets
 from perdure.engine.faults import crash_point
@@ -68,7 +68,9 @@ class ModelCalls:
             if running.attempt >= effect.attempt:
                 return
             running.task.cancel()
-        work = self._run(resident, key, effect.attempt)
+        # Put together here, where memory is what the journal has: what comes in next is folded before it is durable.
+        request = _request(resident, effect.step, effect.attempt)
+        work = self._run(resident, key, effect.attempt, request)
         self._running[key] = _Call(asyncio.get_running_loop().create_task(work), effect.attempt)
 
     def abort(self, resident: Resident, effect: AbortModel) -> None:
@@ -77,7 +79,9 @@ class ModelCalls:
         if running is not None:
             running.task.cancel()
 
-    async def _run(self, resident: Resident, key: tuple[str, str], attempt: int) -> None:
+    async def _run(
+        self, resident: Resident, key: tuple[str, str], attempt: int, request: ModelRequest | Exception
+    ) -> None:
         execution_id, step = key
         part = self._streams.begin(execution_id, step, attempt)
         self.made += 1
@@ -89,7 +93,7 @@ class ModelCalls:
                 self._streams.delta(execution_id, part, delta)
 
         try:
-            item = await self._ask(resident, step, attempt, on_delta)
+            item = await self._ask(resident, step, attempt, request, on_delta)
         finally:
             # Out of the table before the record, so that another attempt of the same step finds its place free.
             # An abort has taken it out already, and the place may be another call's.
@@ -100,24 +104,22 @@ class ModelCalls:
         self._residency.deliver(execution_id, item)
 
     async def _ask(
-        self, resident: Resident, step: str, attempt: int, on_delta: Callable[[Delta], None]
+        self,
+        resident: Resident,
+        step: str,
+        attempt: int,
+        request: ModelRequest | Exception,
+        on_delta: Callable[[Delta], None],
     ) -> inp.ModelSucceeded | inp.ModelErrored | inp.BudgetBreached:
         began = self._clock.monotonic()
         model = resident.plan.model
         try:
-            request = assemble(
-                resident.plan,
-                resident.transcript,
-                resident.execution_id,
-                step,
-                attempt,
-                resident.scope.tokens,
-            )
+            asked = _or_raise(request)
             if resident.budgets:
-                breached = await self._budgets.reserve(resident, step, attempt, request)
+                breached = await self._budgets.reserve(resident, step, attempt, asked)
                 if breached is not None:
                     return breached
-            reply = await self._models.complete(request, on_delta)
+            reply = await self._models.complete(asked, on_delta)
         except ModelError as error:
             return self._errored(step, attempt, error)
         except asyncio.CancelledError as fault:
@@ -146,6 +148,22 @@ class ModelCalls:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _request(resident: Resident, step: str, attempt: int) -> ModelRequest | Exception:
+    """What the model is asked, or why that cannot be said: the call then ends with it."""
+    try:
+        return assemble(
+            resident.plan, resident.transcript, resident.execution_id, step, attempt, resident.scope.tokens
+        )
+    except Exception as fault:  # noqa: BLE001 - E10: raised again where the call is made
+        return fault
+
+
+def _or_raise(request: ModelRequest | Exception) -> ModelRequest:
+    if isinstance(request, Exception):
+        raise request
+    return request
 
 
 def _answers(item: inp.Input, effect: CallModel) -> bool:

@@ -141,7 +141,10 @@ def test_every_answer_is_the_oracles(adapter: Adapter):
             pair = _Pair(store, f"{next(marks)}-")
             for verb in sequence:
                 await pair.do(verb)
-            for namespace in ("n", "m"):  # emptied at the end: a derandomized run may draw no clear that finds any
+            for namespace in (
+                "n",
+                "m",
+            ):  # emptied at the end: a derandomized run may draw no clear that finds any
                 await pair.list(f"{pair.mark}{namespace}", None, MemoryFilter())
                 await pair.clear(f"{pair.mark}{namespace}", MemoryFilter())
                 await pair.list(f"{pair.mark}{namespace}", None, MemoryFilter())

@@ -266,6 +266,15 @@ def test_the_request_of_a_step_has_the_plan_and_the_conversation():
     assert (plain.output_name, plain.output_schema) == (None, None)
 
 
+def test_what_a_model_is_asked_stays_as_it_was():
+    """The conversation goes on while a request is under way: what is said meanwhile is not in it."""
+    play = Play().begin("Hi")
+    request = assemble(play.plan, play.transcript, "x1", "t1.m", 1)
+    play.reply("Hello.")
+    assert [m.text for m in play.transcript.messages] == ["Hi", "Hello."]
+    assert [m.text for m in request.messages] == ["Hi"]
+
+
 @pytest.mark.parametrize(
     "part",
     [

@@ -9,7 +9,7 @@ from typing import Any
 
 from perdure.core import conditions
 from perdure.core import events as ev
-from perdure.core.history import Entry, conversation_text, entry_of, introductions, team_view, text_of
+from perdure.core.history import Entry, conversation_text, entry_of, introductions, last_in_view, text_of
 from perdure.core.machines import answers, children, functions
 from perdure.core.machines.draft import Draft
 from perdure.core.messages import Message, TextPart, user
@@ -46,10 +46,9 @@ def entries(draft: Draft) -> list[Entry]:
 def speak(draft: Draft, member: Member) -> None:
     """Begin the next agent's turn of a conversation: it sees all that was said, the last of it as its input."""
     said = entries(draft)
-    seen = team_view(said, team_of(draft).members, member.name)
     before = len(said) - 1
     history = ev.HistoryRef(draft.scope.execution_id, "team", before) if before else None
-    given = seen[-1]
+    given = last_in_view(said, team_of(draft).members, member.name)
     if given.role != "user":  # the same agent again: it goes on from its own words
         history = ev.HistoryRef(draft.scope.execution_id, "team", len(said))
         given = user("Go on.")
