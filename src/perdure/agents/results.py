@@ -91,12 +91,17 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True)
 class TokenUsage:
-    """Tokens of all model calls of an execution. `reasoning_tokens` are part of `completion_tokens`."""
+    """Tokens of all model calls of an execution, and what they cost.
+
+    `reasoning_tokens` are part of `completion_tokens`. `cost_usd` is in US dollars (1.5 is one dollar and a half), exact to
+    a millionth; None: it is not known, because a model was called that has no known price.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     total_tokens: int = 0
     reasoning_tokens: int = 0
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -197,7 +202,7 @@ class AgentStatus:
         error: why it failed or was set aside.
         reason: why it ended, in one word.
         turn: the turn that it is in, counted from 1.
-        usage: tokens so far.
+        usage: tokens and cost so far.
     """
 
     execution_id: str
@@ -264,7 +269,7 @@ class AgentResult:
         finish_reason: why it ended.
         reason: more of it: which condition was met, which gate is closed, who said that it is done.
         error: why it failed; str() of it says what to do.
-        usage: tokens of all model calls, of the executions below it too.
+        usage: tokens and cost of all model calls, of the executions below it too.
         messages: the conversation, as dicts; what an agent of the team said has its name as `agent`.
         tool_calls: `name`, `args` and `result` of each call in order, and `error` where one failed.
         events: what happened; after a stream, in the executions below it too.
@@ -314,6 +319,7 @@ class AgentResult:
             f"{self.status.value}" + (f" ({self.finish_reason})" if self.finish_reason else ""),
             f"{len(self.tool_calls)} tool call{'' if len(self.tool_calls) == 1 else 's'}",
             f"{self.usage.total_tokens} tokens",
+            *([f"${self.usage.cost_usd:,.6f}"] if self.usage.cost_usd else []),
             f"execution {self.execution_id}",
         ]
         out.write(" · ".join(facts) + "\n")

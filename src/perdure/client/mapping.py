@@ -20,6 +20,7 @@ from perdure.core.transcript import unknown_result
 from perdure.wire.types import DeltaRecord, EventRecord, ExecutionAnswer, WaitInfo
 
 Fields = dict[str, Any]
+_MICRO = 1_000_000  # of `core.prices`, without its table
 
 
 def event_of(record: EventRecord) -> ev.AnyEvent | None:
@@ -328,8 +329,11 @@ _EVENTS: dict[type[ev.Event], Callable[[Any], list[Fields]]] = {
 
 
 def usage_of(usage: Usage) -> TokenUsage:
-    """Tokens in the words that users know."""
-    return TokenUsage(usage.input_tokens, usage.output_tokens, usage.total_tokens, usage.reasoning_tokens)
+    """Tokens and money in the words that users know; a sum of which a part is not known is not known."""
+    cost_usd = None if usage.unpriced_calls else usage.cost_micro / _MICRO
+    return TokenUsage(
+        usage.input_tokens, usage.output_tokens, usage.total_tokens, usage.reasoning_tokens, cost_usd
+    )
 
 
 def is_told(kind: type[ev.Event]) -> bool:

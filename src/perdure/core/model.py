@@ -52,13 +52,20 @@ class ToolSpec(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Tokens of one call, or of a sum of calls. Cached tokens are part of `input_tokens`."""
+    """Tokens and money of one call, or of a sum of calls. Cached tokens are part of `input_tokens`.
+
+    `cost_micro` is whole micro-dollars (millionths of a US dollar), by the prices of the day of the call: the engine sets
+    it when an answer comes in, and what is recorded is never worked out again. `unpriced_calls` is how many calls were of
+    a model without a known price; their cost is missing in `cost_micro`.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
+    cost_micro: int = 0
+    unpriced_calls: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -73,6 +80,8 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
             self.reasoning_tokens + other.reasoning_tokens,
             self.cache_read_tokens + other.cache_read_tokens,
             self.cache_write_tokens + other.cache_write_tokens,
+            self.cost_micro + other.cost_micro,
+            self.unpriced_calls + other.unpriced_calls,
         )
 
 

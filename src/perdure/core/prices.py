@@ -85,6 +85,18 @@ def price_of(model: str, overrides: Mapping[str, Mapping[str, float]] | None = N
     return None
 
 
+def priced(usage: Usage, price: Price | None) -> Usage:
+    """The usage of one call with what it cost; without a price it counts as a call whose cost is not known.
+
+    What has its cost already keeps it: an answer from a recording cost what it cost then.
+    """
+    if usage.cost_micro or usage.unpriced_calls:
+        return usage
+    if price is None:
+        return msgspec.structs.replace(usage, unpriced_calls=1)
+    return msgspec.structs.replace(usage, cost_micro=price.cost(usage))
+
+
 def check_prices(overrides: Mapping[str, Mapping[str, float]], where: str) -> None:
     """Refuse a user's prices that are none.
 

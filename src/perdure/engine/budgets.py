@@ -27,7 +27,7 @@ from perdure.core.events import Recorded
 from perdure.core.machines.attempts import on_offer
 from perdure.core.model import ModelRequest
 from perdure.core.plan import Plan
-from perdure.core.prices import price_of
+from perdure.core.prices import Price, price_of
 from perdure.core.requests import may_use
 from perdure.engine.driver import STORAGE_DOWN
 from perdure.engine.ports import ExecutionFilter, Journal
@@ -134,6 +134,17 @@ class Budgets:
                     other.ledger = other.ledger.release(call)
                 return _breached(owner, book, step, attempt, breach)
         return None
+
+    def price(self, resident: Resident, model: str) -> Price | None:
+        """The price of a model: that of the nearest budget that names it, else that of the table; None: not known.
+
+        The books are there once a call is reserved.
+        """
+        for owner in reversed(resident.budgets):  # they are told from the root down
+            book = self._books.get(owner)
+            if book is not None and model in book.definition.prices:
+                return price_of(model, book.definition.prices)
+        return price_of(model)
 
     def offer(self, resident: Resident, effect: OfferTask) -> bool:
         """Whether a tool call may be offered now.

@@ -8,12 +8,15 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
+import msgspec
+
 from perdure.clock import Clock
 from perdure.core import inputs as inp
 from perdure.core.effects import AbortModel, CallModel
 from perdure.core.errors import ModelError
 from perdure.core.events import ErrorInfo
 from perdure.core.model import Delta, ModelReply, ModelRequest
+from perdure.core.prices import priced
 from perdure.core.requests import assemble
 from perdure.engine.budgets import Budgets
 from perdure.engine.faults import crash_point
@@ -119,7 +122,10 @@ class ModelCalls:
                 breached = await self._budgets.reserve(resident, step, attempt, asked)
                 if breached is not None:
                     return breached
+            # Before the call: while it runs, the one whose budget has the price may end and its book be closed.
+            price = self._budgets.price(resident, str(asked.model))
             reply = await self._models.complete(asked, on_delta)
+            reply = msgspec.structs.replace(reply, usage=priced(reply.usage, price))
         except ModelError as error:
             return self._errored(step, attempt, error)
         except asyncio.CancelledError as fault:

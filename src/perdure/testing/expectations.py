@@ -86,6 +86,17 @@ class _Outcome:
         used = self.result.usage.total_tokens
         return self._require(used < limit, f"fewer than {limit} tokens", str(used))
 
+    def cost_under(self, usd: float) -> Self:
+        """All model calls together cost less than *usd* US dollars; not when a model without a known price was called."""
+        cost = self.result.usage.cost_usd
+        if cost is None:
+            found = (
+                "no known cost: a model was called that has no known price (give it one: Budget(prices=...))"
+            )
+        else:
+            found = f"${cost:,.6f}"
+        return self._require(cost is not None and cost < usd, f"a cost under ${usd:,.6f}", found)
+
     def max_turns(self, limit: int) -> Self:
         """No execution of the run had more than *limit* turns."""
         turns = _turns(self.result)

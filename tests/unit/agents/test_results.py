@@ -106,11 +106,14 @@ def test_print_result(capsys):
     AgentResult("hi", "x1", finish_reason=FinishReason.STOP, tool_calls=calls).print_result()
     assert capsys.readouterr().out == "hi\n\ncompleted (stop) · 1 tool call · 0 tokens · execution x1\n"
     out = io.StringIO()
-    AgentResult(None, "x1", Status.CANCELLED).print_result(out)
+    AgentResult(None, "x1", Status.CANCELLED, usage=TokenUsage(cost_usd=0.0)).print_result(out)
     assert out.getvalue() == "(no output)\n\ncancelled · 0 tool calls · 0 tokens · execution x1\n"
     out = io.StringIO()
     AgentResult(None, "x1", Status.FAILED, error=ExecutionError("E0403", "No turns left")).print_result(out)
     assert out.getvalue().startswith("[E0403] No turns left\n")
+    out = io.StringIO()
+    AgentResult("hi", "x1", usage=TokenUsage(1, 2, 3, cost_usd=0.000_012)).print_result(out)
+    assert out.getvalue() == "hi\n\ncompleted · 0 tool calls · 3 tokens · $0.000012 · execution x1\n"
 
 
 def test_events():

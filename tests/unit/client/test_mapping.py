@@ -199,6 +199,17 @@ def test_status_says_what_is_waited_for():
     assert status.usage.total_tokens == 15
 
 
+def test_a_cost_is_in_dollars_or_not_known():
+    """Micro-dollars become dollars; with one call that has no price the sum is not known."""
+    for usage, cost in (
+        (Usage(10, 5), 0.0),
+        (Usage(10, 5, cost_micro=1_250_001), 1.250_001),
+        (Usage(10, 5, cost_micro=9, unpriced_calls=1), None),
+    ):
+        assert status_of(answer(usage=usage)).usage.cost_usd == cost
+        assert result_of(answer(usage=usage), [], None).usage.cost_usd == cost
+
+
 class Order(BaseModel):
     number: int
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from perdure.core.errors import DefinitionError
 from perdure.core.model import Usage
 from perdure.core.price_table import DATE, TABLE
-from perdure.core.prices import FREE, MICRO, Price, Rates, check_prices, price_of
+from perdure.core.prices import FREE, MICRO, Price, Rates, check_prices, price_of, priced
 from perdure.providers.catalogue import PROVIDERS
 
 
@@ -138,6 +139,29 @@ def test_no_call_costs_more_than_its_worst(
         given_tokens, data.draw(st.integers(0, written)), cache_read_tokens=read, cache_write_tokens=write
     )
     assert 0 <= price.cost(usage) <= price.worst_cost(given_tokens, written)
+
+
+def test_a_call_gets_its_cost():
+    """What a call cost is rounded up; a call without a price is counted, and what is free is neither."""
+    price = Price(Rates(MICRO, 2 * MICRO))
+    used = Usage(10, 5)
+    assert priced(used, price) == Usage(10, 5, cost_micro=20)
+    assert priced(Usage(1, 0), Price(Rates(1, 1))).cost_micro == 1
+    assert priced(used, None) == Usage(10, 5, unpriced_calls=1)
+    assert priced(used, FREE) == used
+
+
+@pytest.mark.parametrize("before", [Usage(1, 1, cost_micro=7), Usage(1, 1, unpriced_calls=1)])
+def test_a_cost_that_is_known_is_not_worked_out_again(before: Usage):
+    """An answer from a recording keeps the cost that it had, whatever the prices are now."""
+    assert priced(before, Price(Rates(MICRO, MICRO))) == priced(before, None) == before
+
+
+def test_a_free_call_is_written_as_before_and_an_old_one_is_read():
+    """A usage without a cost has no field for it, and a journal without these fields is one without costs."""
+    written = msgspec.json.encode(priced(Usage(10, 5), price_of("mock/echo")))
+    assert written == b'{"input_tokens":10,"output_tokens":5}'
+    assert msgspec.json.decode(written, type=Usage) == Usage(10, 5)
 
 
 def test_every_row_of_the_table_is_read():

@@ -190,8 +190,8 @@ def test_a_state_survives_json():
 
 def test_usage_adds_up():
     """Every kind of token is summed."""
-    total = Usage(1, 2, 3, 4, 5).plus(Usage(10, 20, 30, 40, 50))
-    assert total == Usage(11, 22, 33, 44, 55)
+    total = Usage(1, 2, 3, 4, 5, 6, 7).plus(Usage(10, 20, 30, 40, 50, 60, 70))
+    assert total == Usage(11, 22, 33, 44, 55, 66, 77)
     assert total.total_tokens == 33
     assert str(ModelRef("openai", "gpt/x")) == "openai/gpt/x"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from perdure import AgentResult, EventType, RegexGuardrail, Status
+from perdure import Agent, AgentResult, Budget, EventType, RegexGuardrail, Status, TokenUsage
 from perdure.testing import Expectation, RunResult, call, calls, expect, mock_run
 from tests.unit.testing.shop import BUY, shop
 
@@ -49,6 +49,7 @@ def test_what_holds_can_be_chained(bought: RunResult):
         .agent_ran("shop")
         .max_turns(3)
         .tokens_under(10_000)
+        .cost_under(0.01)
     )
     assert isinstance(chain, Expectation)
     assert bought.execution_id in repr(chain)
@@ -87,6 +88,7 @@ WRONG: list[tuple[Callable[[Expectation], Any], str]] = [
     (lambda e: e.rejected("refund"), "refund to be rejected"),
     (lambda e: e.max_turns(2), "at most 2 turns"),
     (lambda e: e.tokens_under(1), "fewer than 1 tokens"),
+    (lambda e: e.cost_under(0), r"a cost under \$0"),
 ]
 
 
@@ -109,6 +111,39 @@ def test_failed_names_the_code():
         expect(result).failed("E0404")
     with pytest.raises(AssertionError, match="E0403"):
         expect(result).completed()
+
+
+def test_a_cost_is_under_a_limit_or_is_told():
+    """The limit itself is too much, and the message has the cost."""
+    result = AgentResult("hi", "x1", usage=TokenUsage(cost_usd=0.25))
+    expect(result).cost_under(0.26)
+    for limit in (0.25, 0.1, float("nan")):
+        with pytest.raises(AssertionError, match=r"found: \$0\.250000"):
+            expect(result).cost_under(limit)
+
+
+def test_a_cost_that_is_not_known_is_never_under_a_limit():
+    """A call of a model without a known price fails closed, and says so."""
+    result = AgentResult("hi", "x1", usage=TokenUsage(1, 2, 3))
+    with pytest.raises(AssertionError, match="no known price"):
+        expect(result).cost_under(1_000)
+
+
+def test_the_cost_of_a_run_is_by_its_models_prices():
+    """An agent's own prices count, also for answers of a script; a model that nobody knows makes the cost unknown."""
+    model = "openai/no-such-model"
+    priced = Agent(
+        "dear",
+        model,
+        budget=Budget(max_cost_usd=10, prices={model: {"input": 1.0, "output": 1.0}}),
+    )
+    result = mock_run(priced, "Hi", script=["ok"])
+    assert result.usage.cost_usd == result.usage.total_tokens / 1_000_000 > 0
+    expect(result).cost_under(0.01)
+    unknown = mock_run(Agent("unknown", model), "Hi", script=["ok"])
+    assert unknown.usage.cost_usd is None
+    with pytest.raises(AssertionError, match="no known price"):
+        expect(unknown).cost_under(0.01)
 
 
 def test_a_plain_result_is_enough_for_most():
