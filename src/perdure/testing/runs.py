@@ -10,15 +10,16 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from perdure.agents.agent import Agent
 from perdure.agents.definitions import agent_definition
+from perdure.client.api import ApiClient
 from perdure.client.calls import path_of
 from perdure.client.media import Media, media_parts
-from perdure.clock import SystemClock
+from perdure.clock import Clock, SystemClock
 from perdure.core.errors import ClientError, PerdureError
 from perdure.engine.ports import TERMINAL_STATUSES, Models
 from perdure.providers.models import ProviderModels
@@ -50,7 +51,104 @@ class Call(msgspec.Struct, frozen=True):
     messages: Sequence[str] = ()
 
 
-class Trial:
+class Place(Protocol):
+    """Where a run takes place: a server and a worker; `Stage` is one."""
+
+    @property
+    def api(self) -> ApiClient:
+        """A client of the server."""
+
+    @property
+    def clock(self) -> Clock:
+        """What time it is there."""
+
+    @property
+    def news(self) -> asyncio.Event:
+        """Set when something waits for a person, or has ended."""
+
+    async def open(self) -> None:
+        """Start server and worker."""
+
+    async def close(self) -> None:
+        """End them."""
+
+
+class Drive:
+    """Takes an agent through one run: starts it, plays the people, waits for its end.
+
+    Args:
+        agent: the agent.
+        place: where it runs.
+        approve: the policy for approvals.
+        look_s: a look without news, for what waits without saying so.
+    """
+
+    def __init__(self, agent: Agent, place: Place, approve: Any, *, look_s: float = LOOK_S) -> None:
+        self.agent = agent
+        self._place = place
+        self._approver = Approver(approve)
+        self._look_s = look_s
+
+    async def run(self, call: Call) -> Node:
+        """Start, decide what waits, and read what is recorded when it has ended.
+
+        Raises:
+            ClientError: E0705 it waits for a person or a tool that nobody plays, or is not done in *timeout* seconds.
+            PerdureError: the agent is wrong.
+        """
+        stage = self._place
+        await stage.open()
+        try:
+            body = StartBody(
+                prompt=call.prompt,
+                definition=agent_definition(self.agent),
+                media=media_parts(call.media) if call.media else [],
+                context=None if call.context is None else dict(call.context),
+                session_id=call.session_id,
+                idempotency_key=KEY,
+            )
+            started = await stage.api.start(body)
+            await self._ended(started.execution_id, call)
+            return await read_tree(stage.api, started.execution_id)
+        finally:
+            await stage.close()
+
+    async def _ended(self, execution_id: str, call: Call) -> None:
+        stage = self._place
+        give_up_at = stage.clock.monotonic() + call.timeout
+        left = list(enumerate(call.messages))
+        idle = 0
+        while True:
+            stage.news.clear()
+            answer = await stage.api.execution(execution_id)
+            if answer.status in TERMINAL_STATUSES:
+                return
+            decided = await self._approver.decide_all(stage.api)
+            waiting = (await stage.api.executions(status=_NOBODY_COMES)).executions
+            listening = [row.execution_id for row in waiting if row.status == "waiting:message"]
+            if listening and left:
+                await self._say(listening[-1], *left.pop(0))
+                continue
+            idle = idle + 1 if waiting and not decided else 0
+            if stage.clock.monotonic() >= give_up_at or idle > _PATIENCE:
+                stuck = answer if not waiting else await stage.api.execution(waiting[-1].execution_id)
+                raise _stuck(stuck, call.timeout)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stage.news.wait(), self._look_s)
+
+    async def _say(self, execution_id: str, number: int, text: str) -> None:
+        """Say the next message; the same number again is the same message."""
+        path = path_of("executions", execution_id, "messages")
+        body = MessageBody(text, id=f"test-{number}", by=BY)
+        try:
+            await self._place.api.call("POST", path, ExecutionAnswer, body)
+        except PerdureError as error:
+            # The answer was lost with a killed server, and what was said has led to the end in the meantime.
+            if error.code != "E0402":
+                raise
+
+
+class Trial(Drive):
     """One run of an agent on a stage of its own.
 
     Args:
@@ -75,72 +173,12 @@ class Trial:
         approve: Any = None,
         watch: Watch | None = None,
     ) -> None:
-        self.agent = agent
         self.models = models
         self.ledger = Ledger()
         functions = watched_functions(agent, tools, self.ledger)
         self.stage = Stage(loop, models, agent, functions, watch=watch)
         models.speakers = self.stage
-        self._approver = Approver(approve)
-
-    async def run(self, call: Call) -> Node:
-        """Start, decide what waits, and read what is recorded when it has ended.
-
-        Raises:
-            ClientError: E0705 it waits for a person or a tool that nobody plays, or is not done in *timeout* seconds
-                of virtual time.
-            PerdureError: the agent is wrong.
-        """
-        stage = self.stage
-        await stage.open()
-        try:
-            body = StartBody(
-                prompt=call.prompt,
-                definition=agent_definition(self.agent),
-                media=media_parts(call.media) if call.media else [],
-                context=None if call.context is None else dict(call.context),
-                session_id=call.session_id,
-                idempotency_key=KEY,
-            )
-            started = await stage.api.start(body)
-            await self._ended(started.execution_id, call)
-            return await read_tree(stage.api, started.execution_id)
-        finally:
-            await stage.close()
-
-    async def _ended(self, execution_id: str, call: Call) -> None:
-        stage = self.stage
-        give_up_at = stage.clock.monotonic() + call.timeout
-        left = list(enumerate(call.messages))
-        idle = 0
-        while True:
-            stage.news.clear()
-            answer = await stage.api.execution(execution_id)
-            if answer.status in TERMINAL_STATUSES:
-                return
-            decided = await self._approver.decide_all(stage.api)
-            waiting = (await stage.api.executions(status=_NOBODY_COMES)).executions
-            listening = [row.execution_id for row in waiting if row.status == "waiting:message"]
-            if listening and left:
-                await self._say(listening[-1], *left.pop(0))
-                continue
-            idle = idle + 1 if waiting and not decided else 0
-            if stage.clock.monotonic() >= give_up_at or idle > _PATIENCE:
-                stuck = answer if not waiting else await stage.api.execution(waiting[-1].execution_id)
-                raise _stuck(stuck, call.timeout)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stage.news.wait(), LOOK_S)
-
-    async def _say(self, execution_id: str, number: int, text: str) -> None:
-        """Say the next message; the same number again is the same message."""
-        path = path_of("executions", execution_id, "messages")
-        body = MessageBody(text, id=f"test-{number}", by=BY)
-        try:
-            await self.stage.api.call("POST", path, ExecutionAnswer, body)
-        except PerdureError as error:
-            # The answer was lost with a killed server, and what was said has led to the end in the meantime.
-            if error.code != "E0402":
-                raise
+        super().__init__(agent, self.stage, approve)
 
 
 # Nothing but a worker or a message lets such an execution go on.
@@ -154,8 +192,8 @@ def _stuck(answer: ExecutionAnswer, timeout_s: float) -> ClientError:
         "E0705",
         f"The run did not end: it is {answer.status}",
         where=f"agent {answer.agent}, execution {answer.execution_id}",
-        why=f"It waits for {waits}." if waits else f"{timeout_s:g} s of virtual time are over.",
-        fix=_FIXES.get(answer.status, "Give it more virtual time with timeout=..."),
+        why=f"It waits for {waits}." if waits else f"{timeout_s:g} s are over.",
+        fix=_FIXES.get(answer.status, "Give it more time with timeout=..."),
     )
 
 

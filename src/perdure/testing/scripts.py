@@ -106,6 +106,7 @@ class ScriptedModels:
     Attributes:
         asked: every request, in order.
         watch: told of each request before it is answered.
+        took: told by whom, and for which attempt at which step, which entry was taken.
     """
 
     def __init__(self, scripts: Mapping[str, Script], fallback: Models) -> None:
@@ -118,6 +119,12 @@ class ScriptedModels:
         self.asked: list[Asked] = []
         self.speakers: Speakers | None = None
         self.watch: Callable[[ModelRequest], None] = lambda _: None
+        self.took: Callable[[str, ModelRequest, int], None] = lambda *_: None
+
+    def remember(self, speaker: str, execution_id: str, step: str, attempt: int, number: int) -> None:
+        """An entry that was taken in a process before this one, as `took` was told."""
+        self._next[speaker] = number + 1
+        self._given[execution_id, step] = (number, attempt)
 
     def check(self, model: ModelRef) -> None:
         """Every model can be called: whether there is a script is known when an agent asks."""
@@ -173,6 +180,7 @@ class ScriptedModels:
                 )
             self._next[speaker] = number + 1
             given = self._given[key] = (number, request.attempt)
+            self.took(speaker, request, number)
         return script[given[0]]
 
     async def _answer(self, entry: Any, request: ModelRequest, on_delta: OnDelta, speaker: str) -> ModelReply:

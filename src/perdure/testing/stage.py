@@ -103,7 +103,36 @@ class _LoopHeartbeats(Heartbeats):
             await asyncio.wait([self._task])
 
 
-class Stage:
+class JournalSpeakers:
+    """`Speakers`, read from the journal `disk`."""
+
+    disk: Any  # a journal, of whatever kind
+
+    async def speaker(self, execution_id: str, step: str) -> str:
+        """The agent of an execution; `judge:NAME` for a guardrail's question, `condense:NAME` for a sum of what was said."""
+        row = await self.disk.load(execution_id)
+        agent = row.agent if row is not None else ""
+        if _MODEL_STEP.fullmatch(step):
+            return agent
+        for record in await self.disk.events(execution_id):
+            if isinstance(record.event, ev.JudgeRequested) and record.event.step == step:
+                return f"judge:{record.event.guard}"
+            if isinstance(record.event, ev.CondenseRequested) and record.event.step == step:
+                return f"condense:{agent}"
+        return agent
+
+    async def path(self, execution_id: str) -> str:
+        """The place of an execution in its tree; see `tree.Node.path`."""
+        steps: list[str] = []
+        while True:
+            first = (await self.disk.events(execution_id, 0, 1))[0].event
+            if not isinstance(first, ev.ExecutionStarted) or first.parent is None:
+                return "/".join(reversed(steps))
+            steps.append(first.parent.step)
+            execution_id = first.parent.execution_id
+
+
+class Stage(JournalSpeakers):
     """See the module. Use it inside its loop: `await stage.open()` first, `await stage.close()` last.
 
     Args:
@@ -242,28 +271,3 @@ class Stage:
             worker.start()
 
         await process.run(begin)
-
-    # What the journal says ------------------------------------------------------------------------------
-
-    async def speaker(self, execution_id: str, step: str) -> str:
-        """The agent of an execution; `judge:NAME` for a guardrail's question, `condense:NAME` for a sum of what was said."""
-        row = await self.disk.load(execution_id)
-        agent = row.agent if row is not None else ""
-        if _MODEL_STEP.fullmatch(step):
-            return agent
-        for record in await self.disk.events(execution_id):
-            if isinstance(record.event, ev.JudgeRequested) and record.event.step == step:
-                return f"judge:{record.event.guard}"
-            if isinstance(record.event, ev.CondenseRequested) and record.event.step == step:
-                return f"condense:{agent}"
-        return agent
-
-    async def path(self, execution_id: str) -> str:
-        """The place of an execution in its tree; see `tree.Node.path`."""
-        steps: list[str] = []
-        while True:
-            first = (await self.disk.events(execution_id, 0, 1))[0].event
-            if not isinstance(first, ev.ExecutionStarted) or first.parent is None:
-                return "/".join(reversed(steps))
-            steps.append(first.parent.step)
-            execution_id = first.parent.execution_id

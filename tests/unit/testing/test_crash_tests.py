@@ -11,7 +11,7 @@ from perdure.core.errors import ClientError, DefinitionError
 from perdure.core.model import ModelRef, ModelRequest, ModelSettings
 from perdure.engine.ports import Commit
 from perdure.testing import CrashTestFailure, call, calls, crash_test
-from perdure.testing.crash import Recorder, wrong_keys
+from perdure.testing.crash_judge import Recorder, wrong_keys
 from perdure.testing.ledger import ToolAttempt
 from tests.unit.testing.shop import BUY, MODEL, charges, mails, shop, team
 
