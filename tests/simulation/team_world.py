@@ -25,6 +25,7 @@ from tests.simulation.world import World
 
 STEERED = {"pause": "execution_paused", "cancel": "execution_cancelled", "stop": "stop_requested"}
 VERBS = ("pause", "pause", "resume", "resume", "resume", "say", "say", "cancel", "stop")
+SESSIONS = ("s1", "s2")
 # What the executions below have to follow.
 MOMENTS = (*ev.TERMINAL, ev.ExecutionPaused, ev.ExecutionResumed, ev.StopRequested)
 
@@ -34,6 +35,7 @@ LIVE = (
     "waiting:child",
     "waiting:approval",
     "waiting:timer",
+    "waiting:session",
     "paused",
     "quarantined",
 )
@@ -71,6 +73,7 @@ class TeamWorld(World):
             user(f"Do {key}."),
             "client",
             idempotency_key=key,
+            session_id=self.rng.choice((None, None, *SESSIONS)),
             members=team.members,
         )
 
