@@ -118,10 +118,20 @@ def _edited(rng: random.Random, row: ApprovalRow) -> dict[str, Any]:
 
 
 def _answer(rng: random.Random, row: ApprovalRow) -> dict[str, Any] | None:
+    if row.kind == "guardrail":
+        return _passed(rng, row)
     fields = (row.answer_schema or {}).get("properties")
     if fields is None:
         return None  # leave to use more: there is nothing to be said besides yes
     return {"agent": rng.choice(fields["agent"]["enum"])} if "agent" in fields else {"answer": "Yes."}
+
+
+def _passed(rng: random.Random, row: ApprovalRow) -> dict[str, Any] | None:
+    """Let pass what a guardrail did not, as it is or with something else in its place."""
+    if rng.random() < 0.6:
+        return None
+    content = (row.answer_schema or {})["anyOf"][1]["properties"]["content"]
+    return {"content": {"amount": 4} if content.get("type") == "object" else "Something else."}
 
 
 async def meddle(world: World) -> None:

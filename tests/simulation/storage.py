@@ -39,12 +39,14 @@ class FaultyJournal:
         rng: random.Random,
         slowest_s: float,
         alive: Callable[[], bool],
+        applied: Callable[[Commit], None],
     ) -> None:
         self._inner = inner
         self._outage = outage
         self._rng = rng
         self._slowest_s = slowest_s
         self._alive = alive
+        self._applied = applied
         self._write_at = 0.0
         self._answer_at = 0.0
 
@@ -72,6 +74,7 @@ class FaultyJournal:
             self._answer(done, storage_error("E0501"))
         else:
             self._inner.commit(commit, lambda outcome: self._answer(done, outcome))
+            self._applied(commit)
 
     def _answer(self, done: Callable[[Outcome], None], outcome: Outcome) -> None:
         loop = asyncio.get_running_loop()

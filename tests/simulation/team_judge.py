@@ -8,6 +8,17 @@ from tests.simulation.judge import Histories, judge
 from tests.simulation.world import World
 
 Rows = dict[str, StoredExecution]
+# What an execution does first, once it is its turn.
+WORK = (
+    ev.ModelRequested,
+    ev.ToolRequested,
+    ev.FunctionRequested,
+    ev.ChildRequested,
+    ev.JudgeRequested,
+    ev.CondenseRequested,
+    ev.CallsPrefilled,
+    ev.GuardDecided,
+)
 ENDS = {"failed": ev.ExecutionFailed, "cancelled": ev.ExecutionCancelled}
 
 
@@ -25,8 +36,37 @@ async def judge_teams(world: World) -> str:
     for execution_id in rows:
         _ends(execution_id, rows, histories)
         _usage(execution_id, rows, histories)
+    _sessions(rows, histories)
     _stopped_in_time(world, rows, histories)
     return digest
+
+
+def _sessions(rows: Rows, histories: Histories) -> None:
+    """The executions of a session and an agent are one after the other, each going on from the one before it."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for execution_id, row in rows.items():
+        if row.parent_id is None and row.session_id is not None:
+            places.setdefault((row.session_id, row.agent), []).append(execution_id)
+    for place, ids in places.items():
+        following: dict[str | None, str] = {}
+        for execution_id in ids:
+            before = _goes_on_from(histories[execution_id])
+            assert before not in following, f"{place}: two executions go on from {before}"
+            following[before] = execution_id
+        ended_ms, current = 0, following.pop(None, None)
+        while current is not None:
+            history = histories[current]
+            began_ms = next((r.at_ms for r in history if isinstance(r.event, WORK)), None)
+            assert began_ms is None or began_ms >= ended_ms, f"{place}: {current} began before its turn"
+            ended_ms = max(ended_ms, history[-1].at_ms)
+            current = following.pop(current, None)
+        assert not following, f"{place}: {following} go on from what is not in the session"
+
+
+def _goes_on_from(history: list[ev.Recorded]) -> str | None:
+    started = history[0].event
+    assert isinstance(started, ev.ExecutionStarted)
+    return started.history.execution_id if started.history is not None else None
 
 
 def _requests(rows: Rows, histories: Histories) -> dict[str, tuple[str, ev.Recorded]]:

@@ -18,6 +18,7 @@ from perdure.core.conditions import (
 from perdure.core.definition import AgentDefinition, BudgetDefinition, StrategyName, ToolDefinition
 from perdure.core.messages import ToolCallPart
 from perdure.core.model import ModelRequest
+from tests.simulation.draws import CLOSED, around, beside, said_beside, verdict
 from tests.simulation.model import TOOLS, FickleModel
 
 QUESTION = {"type": "object", "properties": {"question": {"type": "string"}}}
@@ -35,7 +36,7 @@ STRATEGIES: tuple[StrategyName, ...] = (
     "plan_execute",
 )
 PLANNER = "Plan: "  # what the instructions of a planner begin with; its model repeats the rest
-CLOSED, STOP = "That will do.", "Over and out."
+STOP = "Over and out."
 
 
 def random_team(rng: random.Random) -> AgentDefinition:
@@ -67,6 +68,7 @@ class _Draw:
             "timeout_ms": self._time(),
             **self._options(strategy, members),
             **self._budget(),
+            **(around(self._rng) if self._rng.random() < 0.5 else {}),
             **given,
         }
         if strategy == "handoff" or (strategy != "swarm" and self._rng.random() < 0.3):
@@ -140,14 +142,19 @@ class _Draw:
             return self.team(depth + 1, **given)
         return self._agent(self._name(), depth, tools=self._tools(), **given)
 
-    def _agent(self, name: str, _depth: int, **given: Any) -> AgentDefinition:
-        fields = {
+    def _agent(
+        self, name: str, _depth: int, tools: tuple[ToolDefinition, ...], **given: Any
+    ) -> AgentDefinition:
+        fields: dict[str, Any] = {
+            "instructions": f"{name}.",
+            "tools": tools,
             "max_turns": self._rng.choice((2, 3)),
             "timeout_ms": self._time(),
             **self._budget(),
+            **beside(self._rng, name, tools),
             **given,
         }
-        return AgentDefinition(name, "mock/m", instructions=f"{name}.", model_max_attempts=4, **fields)
+        return AgentDefinition(name, "mock/m", model_max_attempts=4, **fields)
 
     def _tools(self) -> tuple[ToolDefinition, ...]:
         names = self._rng.sample(list(TOOLS), self._rng.choice((1, 2)))
@@ -192,8 +199,13 @@ class TeamModel(FickleModel):
 
     def _text(self, request: ModelRequest) -> str:
         rng = self._mood.rng
-        if request.output_schema is not None:
-            names = request.output_schema["properties"]["agent"]["enum"]
+        fields = (request.output_schema or {}).get("properties", {})
+        if "passed" in fields and rng.random() < 0.9:
+            return json.dumps(verdict(rng))
+        if "degrees" in fields and rng.random() < 0.8:
+            return '{"degrees": 3}'
+        if "agent" in fields:
+            names = fields["agent"]["enum"]
             if rng.random() < 0.9:
                 return json.dumps({"agent": rng.choice(names), "final": rng.random() < 0.6})
         if request.instructions.startswith(PLANNER) and rng.random() < 0.8:
@@ -218,11 +230,13 @@ def _arguments(rng: random.Random, schema: dict[str, Any]) -> dict[str, Any]:
     return {name: rng.randrange(9) if name == "amount" else f"Do {rng.randrange(9)}." for name in fields}
 
 
-def decided(rng: random.Random, function: str, names: tuple[str, ...], *, chaos: bool) -> dict[str, Any]:
+def decided(rng: random.Random, function: str, names: tuple[str, ...], *, chaos: bool) -> Any:
     """The result of a function of a team: mostly what was agreed."""
     if chaos and rng.random() < 0.03:
         return {"agent": "nobody"}
     if function == "@router":
         return {"agent": rng.choice((*names, "DONE")), "final": rng.random() < 0.6}
-    field = {"@gate": "open", "@stop_when": "stop"}.get(function, "handoff")
-    return {field: rng.random() < 0.5}
+    if function in ("@gate", "@stop_when") or function.startswith("@handoff."):
+        field = {"@gate": "open", "@stop_when": "stop"}.get(function, "handoff")
+        return {field: rng.random() < 0.5}
+    return said_beside(rng, function)

@@ -15,21 +15,8 @@ from tests.simulation.team_world import simulate_teams
 BLOCK = 20
 BLOCKS = 10
 LONG_BLOCKS = 100
-# What these teams do not have: guardrails, callbacks, sessions, output types; nor do they wait for messages.
-ELSEWHERE = {
-    ev.AnswerRefused,
-    ev.ArgumentsRequested,
-    ev.CallsPrefilled,
-    ev.CondenseRequested,
-    ev.GuardDecided,
-    ev.HookEnded,
-    ev.JudgeRequested,
-    ev.AnswerProposed,
-    ev.MessageAwaited,
-    ev.Replaced,
-    ev.SessionAwaited,
-    ev.SessionJoined,
-}
+# What these teams do not have: plans whose arguments a model writes; nor do they wait for messages.
+ELSEWHERE = {ev.ArgumentsRequested, ev.MessageAwaited}
 
 _outcomes: dict[int, Outcome] = {}
 

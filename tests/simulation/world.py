@@ -16,7 +16,7 @@ from perdure.core.messages import user
 from perdure.engine.config import EngineConfig
 from perdure.engine.engine import Engine
 from perdure.engine.journal.memory import MemoryJournal
-from perdure.engine.ports import StartRequest, Task
+from perdure.engine.ports import Commit, StartRequest, Task
 from perdure.testing.virtual import GoneError, Process, VirtualClock, VirtualLoop
 from tests.simulation.model import QUEUES, FickleModel, plans
 from tests.simulation.storage import FaultyJournal, Outage
@@ -90,15 +90,17 @@ class World:
         """Start a server on what the last one left."""
         process = Process()
         await self.disk.close()  # the operating system takes the lock from a dead process
-        journal = FaultyJournal(self.disk, self.outage, self.rng, self.slowest_s, lambda: process.alive)
+        journal = FaultyJournal(
+            self.disk, self.outage, self.rng, self.slowest_s, lambda: process.alive, self.applied
+        )
         config = EngineConfig(lease_ms=LEASE_MS)
         engine = Engine(journal, journal, self.model, self.clock, config)
         while True:
             try:
                 await process.run(engine.open)
                 break
-            except Exception:
-                if not self.outage.unreadable:
+            except PerdureError as error:
+                if error.code not in OUTAGES:
                     raise
                 await asyncio.sleep(0.5)  # whoever supervises it tries again
                 await self.disk.close()
@@ -180,17 +182,23 @@ class World:
         while self.chaos:
             await asyncio.sleep(self.rng.expovariate(0.8))
             kind = self.rng.choice(("crash", "outage", "jump"))
-            if not self.happens(kind):
-                continue
-            if kind == "crash":
-                self.crash()
-                await asyncio.sleep(self.rng.choice((0.0, 0.1, 1.0, 5.0)))
-                await self.launch()
-            elif kind == "outage":
-                self.outages += 1
-                self.outage.full = True
-                self.outage.unreadable = self.rng.random() < 0.3
-                await asyncio.sleep(self.rng.choice((0.01, 0.5, 4.0)))
-                self.outage.full = self.outage.unreadable = False
-            else:
-                self.clock.skew_ms += self.rng.choice((50, 3_000))
+            if self.happens(kind):
+                await self.strike(kind)
+
+    async def strike(self, kind: str) -> None:
+        """One disturbance, from its beginning to its end; none where one of its kind is under way already."""
+        if kind == "crash" and self.up:
+            self.crash()
+            await asyncio.sleep(self.rng.choice((0.0, 0.1, 1.0, 5.0)))
+            await self.launch()
+        elif kind == "outage" and not self.outage.full:
+            self.outages += 1
+            self.outage.full = True
+            self.outage.unreadable = self.rng.random() < 0.3
+            await asyncio.sleep(self.rng.choice((0.01, 0.5, 4.0)))
+            self.outage.full = self.outage.unreadable = False
+        elif kind == "jump":
+            self.clock.skew_ms += self.rng.choice((50, 3_000))
+
+    def applied(self, commit: Commit) -> None:
+        """Called when a commit is in the journal, before anybody is told."""

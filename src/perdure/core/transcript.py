@@ -38,6 +38,11 @@ class PendingCall(msgspec.Struct, frozen=True):
     answer_schema: dict[str, Any] | None = None
 
 
+def _call_number(step: str) -> int:
+    """Which call of its answer a step is of: hooks and guardrails may have let a later one begin first."""
+    return int(step.rpartition(".c")[2])
+
+
 class Transcript:
     """The conversation of one execution.
 
@@ -73,7 +78,6 @@ class Transcript:
     __slots__ = (
         "_after",
         "_context",
-        "_index",
         "_results",
         "added_instructions",
         "asking",
@@ -133,7 +137,6 @@ class Transcript:
         self.cut: list[str] = []
         self.last_text = ""
         self._results: dict[str, ToolResultPart] = {}
-        self._index: dict[str, int] = {}
         self._after: Message | None = None
         self._context: dict[str, Any] | None = None
 
@@ -203,7 +206,6 @@ class Transcript:
         self.last_reply, self.asking = event, event.message
         self.messages.append(event.message)
         self.last_text = event.message.text
-        self._index = {}
         if event.finish_reason == "length" and not event.message.tool_calls:
             self.cut.append(self.last_text)
             self._after = user(CONTINUE)
@@ -220,7 +222,7 @@ class Transcript:
         """What the next turn puts behind the conversation: results in the order of their calls, then what was said."""
         found: list[Message] = []
         if self._results:
-            steps = sorted(self._results, key=self._index.__getitem__)
+            steps = sorted(self._results, key=_call_number)
             found.append(Message("tool", tuple(self._results[s] for s in steps)))
         if self._after is not None:
             found.append(self._after)
@@ -235,11 +237,9 @@ class Transcript:
         self._add(step, call.call_id, call.tool, result, is_error=is_error)
 
     def _requested(self, event: ev.ToolRequested, _at_ms: int) -> None:
-        self._index.setdefault(event.step, len(self._index))
         self.calls[event.step] = PendingCall(event.call_id, event.tool, event.arguments, event.key)
 
     def _refused(self, event: ev.ToolRefused, _at_ms: int) -> None:
-        self._index.setdefault(event.step, len(self._index))
         self._add(event.step, event.call_id, event.tool, error_result(event.error), is_error=True)
 
     def _tool_completed(self, event: ev.ToolCompleted, _at_ms: int) -> None:
@@ -260,8 +260,6 @@ class Transcript:
     def _child_requested(self, event: ev.ChildRequested, _at_ms: int) -> None:
         self.children[event.step] = event
         self.calls.pop(event.step, None)  # it was asked about, and approved
-        if event.call_id is not None:
-            self._index.setdefault(event.step, len(self._index))
 
     def _child_completed(self, event: ev.ChildCompleted, _at_ms: int) -> None:
         asked = self.children.pop(event.step)
@@ -347,16 +345,11 @@ class Transcript:
     def _prefilled(self, event: ev.CallsPrefilled, _at_ms: int) -> None:
         self.asking = event.message
         self.messages.append(event.message)
-        self._index = {}
 
     def _interrupted(self, _event: ev.ModelInterrupted, _at_ms: int) -> None:
         self.cut = []
 
-    def _awaited(self, event: ev.MessageAwaited, _at_ms: int) -> None:
-        self._index.setdefault(event.step, len(self._index))
-
     def _taken(self, event: ev.MessagesTaken, _at_ms: int) -> None:
-        self._index.setdefault(event.step, len(self._index))
         taken, self.inbox = self.inbox[: event.count], self.inbox[event.count :]
         self._add(event.step, event.call_id, event.tool, messages_result(taken), is_error=False)
 
@@ -379,8 +372,6 @@ class Transcript:
             self.messages.append(Message("assistant", (TextPart(text_of(event.output)),)))
 
     def _asked(self, event: ev.ApprovalRequested, at_ms: int) -> None:
-        if event.asks in ("call", "question"):
-            self._index.setdefault(event.step, len(self._index))
         earlier = self.calls.get(event.step)
         self.calls[event.step] = PendingCall(
             event.call_id,
@@ -423,7 +414,6 @@ _FOLD: dict[type[ev.Event], Callable[[Transcript, Any, int], None]] = {
     ev.MessageReceived: Transcript._said,  # noqa: SLF001
     ev.CallsPrefilled: Transcript._prefilled,  # noqa: SLF001
     ev.ModelInterrupted: Transcript._interrupted,  # noqa: SLF001
-    ev.MessageAwaited: Transcript._awaited,  # noqa: SLF001
     ev.MessagesTaken: Transcript._taken,  # noqa: SLF001
     ev.ExecutionCompleted: Transcript._ended,  # noqa: SLF001
     ev.ToolRequested: Transcript._requested,  # noqa: SLF001
