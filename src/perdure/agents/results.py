@@ -128,6 +128,10 @@ class AgentEvent:
         asks, answer_schema: what is asked in `waiting`: leave for a call, a question, a pick or a guardrail's doubt;
             and what an answer must fit.
         answer: what a person answered, in `approval`.
+        partial: in a stream's `token` of an agent with an output type, the answer as far as it can be read: dicts, lists
+            and scalars, not validated. None until there is something, and after 256 Ki characters; of a long text it
+            may be some pieces old, but for the end. It needs a handle that has the agent, not an id alone, and a model
+            whose answer streams (not `tool_mode: json_schema`).
         kind: the event's name in the journal.
     """
 
@@ -155,6 +159,7 @@ class AgentEvent:
     asks: str | None = None
     answer_schema: dict[str, Any] | None = None
     answer: Any = None
+    partial: Any = None
 
 
 @dataclass(frozen=True)

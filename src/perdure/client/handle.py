@@ -71,7 +71,9 @@ class AsyncHandle(AsyncHistories):
 
     async def stream_async(self, after: Places = 0, *, tree: bool = True) -> AgentStream:
         """See `stream`."""
-        return AgentStream(self.execution_id, self._session, self.join_async, after=after, tree=tree)
+        return AgentStream(
+            self.execution_id, self._session, self.join_async, after=after, tree=tree, agent=self.agent
+        )
 
     async def approve_async(
         self,
@@ -183,7 +185,7 @@ class AgentHandle(AsyncHandle, Histories):
     Args:
         execution_id: of which execution.
         runtime: which server; the default runtime's when it is None.
-        agent: the agent, for the type of its answer.
+        agent: the agent, for the type of its answer and for the `partial` of a stream's tokens.
     """
 
     def get_status(self) -> AgentStatus:
@@ -214,7 +216,9 @@ class AgentHandle(AsyncHandle, Histories):
                 Without places, what is under way below it at that position is given from its beginning.
             tree: off: the events of this execution alone.
         """
-        return AgentStream(self.execution_id, self._session, self.join_async, after=after, tree=tree)
+        return AgentStream(
+            self.execution_id, self._session, self.join_async, after=after, tree=tree, agent=self.agent
+        )
 
     def approve(
         self,

@@ -4,12 +4,15 @@ import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 
+from perdure.agents.agent import Agent
 from perdure.agents.results import AgentEvent, AgentResult
+from perdure.client.following import StreamRecord
 from perdure.client.mapping import EventMapper
+from perdure.client.partial import Partials
 from perdure.client.session import Session
 from perdure.client.tree import follow
 from perdure.core.errors import ClientError
-from perdure.wire.types import EventRecord
+from perdure.wire.types import DeltaRecord, EventRecord
 
 Places = int | Mapping[str, int]
 
@@ -22,9 +25,12 @@ class AgentStream:
     `token`s of the new attempt begin anew. Leaving the loop early leaves the execution running; a new loop
     goes on after the last event that was given. A child's events come before the end of its parent.
 
+    Where an agent has an output type, its `token`s also carry the answer as far as it can be read, `partial`. That
+    needs the agent: the events and the status of an execution do not say what its output type is.
+
     Attributes:
         execution_id: of which execution.
-        events: those given so far, tokens included.
+        events: those given so far, tokens included, these without their `partial`.
         places: how far each execution's events were given, by its id; `stream(after=places)` goes on from there.
     """
 
@@ -36,6 +42,7 @@ class AgentStream:
         *,
         after: Places = 0,
         tree: bool = True,
+        agent: Agent | None = None,
     ) -> None:
         self.execution_id = execution_id
         self.events: list[AgentEvent] = []
@@ -44,6 +51,7 @@ class AgentStream:
         self._tree = tree
         self.places = {execution_id: after} if isinstance(after, int) else dict(after)
         self._mapper = EventMapper()
+        self._partials = None if agent is None else Partials(agent)
         self._result: AgentResult | None = None
 
     async def __aiter__(self) -> AsyncIterator[AgentEvent]:
@@ -58,9 +66,9 @@ class AgentStream:
                 found = self._mapper.take(record)
                 if isinstance(record, EventRecord):
                     self.places[record.execution_id] = record.seq
-                self.events += found
+                self.events += found  # a long answer's partials, all kept, would be many times its size
                 for event in found:
-                    yield event
+                    yield self._with_partial(record, event)
         result = await self._join()
         if self._tree:  # what was not given here is told of by `join` for this execution alone
             told = [event for event in self.events if event.seq]
@@ -74,6 +82,12 @@ class AgentStream:
                 yield event
         finally:
             self._session.call(events.aclose())  # type: ignore[attr-defined]
+
+    def _with_partial(self, record: StreamRecord, event: AgentEvent) -> AgentEvent:
+        if self._partials is None or not isinstance(record, DeltaRecord):
+            return event
+        partial = self._partials.take(record, event)
+        return event if partial is None else dataclasses.replace(event, partial=partial)
 
     @property
     def result(self) -> AgentResult:

@@ -27,6 +27,7 @@ _ABOUT_THE_OUTSIDE = frozenset({
     "propertyNames", "dependentRequired",
 })  # fmt: skip
 _ENCODER = msgspec.json.Encoder()
+FENCE = "```"
 # What the checker raises when a schema or a value is beyond it.
 _UNCHECKABLE = (Unresolvable, UnknownType, re.error, ArithmeticError, TypeError, ValueError, RecursionError)
 
@@ -94,13 +95,18 @@ def not_storable(value: Any) -> str | None:
     return None
 
 
+def behind_fence(body: str) -> str:
+    """What follows the line that opens a code fence; empty while that line has no end."""
+    # By hand: a pattern for a fence with free white space backtracks without bound on a hostile text.
+    _language, _newline, fenced = body.partition("\n")
+    return fenced
+
+
 def parse_answer(text: str) -> tuple[Any, str | None]:
     """The JSON value of a model's text, with or without a code fence, and what is wrong when there is none."""
     body = text.strip()
-    if body.startswith("```") and body.endswith("```"):
-        # By hand: a pattern for a fence with free white space backtracks without bound on a hostile text.
-        _language, _newline, fenced = body.removesuffix("```").partition("\n")
-        body = fenced.strip()
+    if body.startswith(FENCE) and body.endswith(FENCE):
+        body = behind_fence(body.removesuffix(FENCE)).strip()
     if not body:
         return None, "the answer is empty"
     try:
