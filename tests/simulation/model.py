@@ -78,7 +78,8 @@ class FickleModel:
                 (ValueError("a \ud800 in the answer"), RecursionError(), asyncio.CancelledError())
             )
         if self._happens("garbage"):
-            garbage: Any = rng.choice((None, "text", _unstorable()))
+            nothing: Any = None
+            garbage: Any = rng.choice((None, ModelReply(nothing, Usage(), "stop"), _unstorable()))
             return garbage
         text = self._text(request)
         for piece in range(0, len(text), 7):

@@ -266,8 +266,8 @@ BUGS: tuple[Bug, ...] = (
             Change(TURN, 'step.status == "asking" and step.attempt == attempt', 'step.status == "asking"'),
             Change(
                 "engine/model_calls.py",
-                "            running.task.cancel()\n        work",
-                "            pass\n        work",
+                "            running.task.cancel()\n        # Put",
+                "            pass\n        # Put",
             ),
             Change(
                 "engine/model_calls.py",
@@ -375,7 +375,7 @@ BUGS: tuple[Bug, ...] = (
         (
             Change(
                 "core/transcript.py",
-                "steps = sorted(self._results, key=self._index.__getitem__)",
+                "steps = sorted(self._results, key=_call_number)",
                 "steps = list(self._results)",
             ),
         ),

@@ -10,7 +10,7 @@ from typing import Any
 
 from perdure.agents.agent import Agent
 from perdure.agents.results import AgentEvent
-from perdure.core.validation import FENCE, behind_fence
+from perdure.core.fences import FENCE, behind_fence
 from perdure.wire.types import DeltaRecord
 
 LONGEST = 256 * 1024  # characters; of a longer text nothing is read any more

@@ -17,6 +17,8 @@ from jsonschema.exceptions import SchemaError, UnknownType
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from perdure.core.fences import FENCE, behind_fence
+
 _LIMIT = 256
 _cache: dict[int, tuple[dict[str, Any], Draft202012Validator]] = {}
 _NO_REMOTE: Registry[Any] = Registry()
@@ -27,7 +29,6 @@ _ABOUT_THE_OUTSIDE = frozenset({
     "propertyNames", "dependentRequired",
 })  # fmt: skip
 _ENCODER = msgspec.json.Encoder()
-FENCE = "```"
 # What the checker raises when a schema or a value is beyond it.
 _UNCHECKABLE = (Unresolvable, UnknownType, re.error, ArithmeticError, TypeError, ValueError, RecursionError)
 
@@ -93,13 +94,6 @@ def not_storable(value: Any) -> str | None:
     except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
         return f"{type(error).__name__}: {error}"[:500]
     return None
-
-
-def behind_fence(body: str) -> str:
-    """What follows the line that opens a code fence; empty while that line has no end."""
-    # By hand: a pattern for a fence with free white space backtracks without bound on a hostile text.
-    _language, _newline, fenced = body.partition("\n")
-    return fenced
 
 
 def parse_answer(text: str) -> tuple[Any, str | None]:
