@@ -55,6 +55,17 @@ def test_results_stand_in_the_order_of_the_calls_whatever_the_order_in_which_the
     assert play.results()[4].result["code"] == "E0308"
 
 
+def test_a_hook_that_holds_a_call_up_does_not_put_its_result_last():
+    """The second call goes on first, and has its result first: the model sees them as it wrote the calls."""
+    play = Play(plan(hooks=("before_tool",))).begin()
+    play.reply("Looking.", *(call("weather", call_id=f"c{i}", city=str(i)) for i in range(2)))
+    for late in (1, 0):
+        play.run(f"t1.c{late}.i.s0", {})
+        play.run(f"t1.c{late}", f"result {late}")
+    assert [p.result for p in play.transcript.messages[-1].parts] == ["result 0", "result 1"]
+
+
+
 def test_two_calls_with_the_same_call_id_are_two_calls():
     """A provider that repeats a call id loses no call and doubles none."""
     play = Play().begin()
