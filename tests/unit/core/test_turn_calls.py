@@ -65,7 +65,6 @@ def test_a_hook_that_holds_a_call_up_does_not_put_its_result_last():
     assert [p.result for p in play.transcript.messages[-1].parts] == ["result 0", "result 1"]
 
 
-
 def test_two_calls_with_the_same_call_id_are_two_calls():
     """A provider that repeats a call id loses no call and doubles none."""
     play = Play().begin()
