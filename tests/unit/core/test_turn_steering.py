@@ -7,6 +7,7 @@ import pytest
 
 from perdure.core import events as ev
 from perdure.core import inputs as inp
+from perdure.core.definition import GuardrailDefinition
 from perdure.core.effects import AbortModel, CallModel, OfferTask, SayToChild, TellChild, WithdrawTask
 from perdure.core.errors import ExecutionError, ToolError
 from perdure.core.machines.backoff import MOST_LOST
@@ -442,3 +443,13 @@ def _open_work(records: list[ev.Recorded]) -> set[tuple[str, str]]:
 
 def _was_requested(records: list[ev.Recorded], step: str) -> bool:
     return any(isinstance(r.event, ev.ToolRequested) and r.event.step == step for r in records)
+
+
+def test_behind_a_stop_nobody_answers_again_for_a_guardrail():
+    """What it refuses is not judged over and over: retry counts as raise."""
+    guard = GuardrailDefinition("polite", "regex", "output", "retry", patterns=("bad",))
+    play = Play(plan(guards=(guard,))).begin()
+    play.stop_soon()
+    play.reply("So bad.")
+    assert not play.of(ev.AnswerRefused)
+    assert (play.last.finish_reason, play.last.error.code) == ("guardrail", "E0422")

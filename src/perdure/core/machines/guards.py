@@ -5,7 +5,7 @@ function, external   a worker runs `@guard.NAME`
 llm                  a model judges; its answer is held to a schema
 
 retry   the model is told why and tries again, `max_retries` times, then it is as raise; at an agent's input there
-is nobody to try again
+is nobody to try again, nor behind a stop
 raise   the execution fails
 fix     the guardrail's own text takes the place; one that has none to offer is as raise
 human   a person decides: approve lets it pass, and may put something else in its place
@@ -98,7 +98,9 @@ def _action(draft: Draft, subject: str, guard: GuardrailDefinition, said: GuardV
     if guard.on_fail == "retry":
         tried = draft.state.refusals.get(f"guardrail {guard.name}", 0)
         kind = joints.kind_of(subject)
-        nobody = kind == "in" or (kind == "out" and not draft.scope.plan.model.provider)
+        nobody = kind == "in" or (
+            kind == "out" and (draft.state.stopping or not draft.scope.plan.model.provider)
+        )
         return "raise" if nobody or tried >= guard.max_retries else "retry"
     return guard.on_fail
 
