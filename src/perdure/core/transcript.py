@@ -38,6 +38,11 @@ class PendingCall(msgspec.Struct, frozen=True):
     answer_schema: dict[str, Any] | None = None
 
 
+_NOT_HANDED_OVER = ev.ErrorInfo(
+    "E0314", "The call was not made: the answer that it came with was not accepted."
+)
+
+
 def _call_number(step: str) -> int:
     """Which call of its answer a step is of: hooks and guardrails may have let a later one begin first."""
     return int(step.rpartition(".c")[2])
@@ -290,6 +295,10 @@ class Transcript:
         if event.feedback:  # a refused call is told in its own result
             self.cut = []
             self._after = user(event.feedback)
+            # An answer that hands over is a call: a provider wants a result for it.
+            for number, call in enumerate(self.messages[-1].tool_calls if self.messages else ()):
+                step = f"{event.step.partition('.')[0]}.c{number}"
+                self._add(step, call.call_id, call.tool, error_result(_NOT_HANDED_OVER), is_error=True)
 
     def _judge_requested(self, event: ev.JudgeRequested, _at_ms: int) -> None:
         self.judges[event.step] = event

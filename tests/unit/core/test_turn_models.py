@@ -6,13 +6,15 @@ import pytest
 
 from perdure.core import events as ev
 from perdure.core import inputs as inp
-from perdure.core.definition import RetryPolicy
+from perdure.core.conditions import TextMention
+from perdure.core.definition import GuardrailDefinition, RetryPolicy
 from perdure.core.machines.turn import next_due_ms
 from perdure.core.messages import MediaPart, Message, Part, ReasoningPart, TextPart, ToolCallPart
 from perdure.core.model import ModelReply, Usage
+from perdure.core.plan import Member
 from perdure.core.requests import assemble
 from perdure.core.transcript import CONTINUE
-from tests.unit.core.plans import FORECAST, plan
+from tests.unit.core.plans import FORECAST, plan, tool
 from tests.unit.core.play import OUTAGE, Play, call, model_calls
 
 
@@ -316,3 +318,24 @@ def test_an_error_that_cannot_be_stored_is_stored_with_question_marks():
     play = Play().begin()
     play.give(inp.ModelErrored("t1.m", 1, ev.ErrorInfo("E0204", "No", why="half a \ud83d"), False, 0.5))
     assert play.last.error == ev.ErrorInfo("E0204", "No", why="half a ?")
+
+
+def test_an_answer_that_is_not_accepted_does_not_end_by_its_condition_either():
+    """The condition is met, the guardrail refuses: the model answers again, and the same text is not judged again."""
+    guard = GuardrailDefinition("polite", "regex", "output", "retry", patterns=("bad",))
+    play = Play(plan(guards=(guard,), termination=TextMention("DONE"))).begin()
+    play.reply("So bad. DONE")
+    assert len(play.of(ev.AnswerRefused)) == 1
+    play.reply("Fine. DONE")
+    assert play.last.output == "Fine. DONE"
+
+
+def test_a_handover_that_is_not_accepted_has_a_result():
+    """Providers want one for each call: the request that asks again is well-formed."""
+    guard = GuardrailDefinition("polite", "regex", "output", "retry", patterns=("bad",))
+    name, transfer = tool("transfer_to_bob", {}, kind="handover", agent=Member("bob", "p-bob"))
+    play = Play(plan(guards=(guard,), tools={name: transfer})).begin()
+    play.reply("So bad.", call(name, call_id="c7"))
+    told, again = play.transcript.messages[-2:]
+    assert [(p.call_id, p.is_error) for p in told.parts] == [("c7", True)]
+    assert again.role == "user"

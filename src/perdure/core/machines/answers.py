@@ -42,6 +42,9 @@ def stops(draft: Draft) -> bool:
     plan, state = draft.scope.plan, draft.state
     if not state.turn or not (plan.termination or plan.stop_when):
         return False
+    proposed = draft.event_of(ev.AnswerProposed) or draft.scope.transcript.proposed
+    if proposed is not None and proposed.subject == f"t{state.turn}.out":
+        return False  # it was not accepted: the model answers again
     transcript = draft.transcript()
     text = transcript.last_text
     if plan.termination is not None:
