@@ -8,6 +8,7 @@ import pytest
 from perdure.core import events as ev
 from perdure.core.effects import CallModel, Effect
 from perdure.core.errors import JournalError
+from perdure.core.model import ModelReply, Usage
 from perdure.engine.driver import Driver
 from perdure.engine.ports import Commit, ExecutionFilter
 from perdure.engine.resident import Resident
@@ -25,8 +26,23 @@ from tests.contract.engine.faulty_journal import FaultyJournal
 
 
 async def garbage(*_: Any) -> Any:
-    """An adapter that breaks its word: what it gives is no answer at all."""
-    return "not a reply"
+    """An adapter that breaks its word: what it gives looks like an answer, and there is nothing in it."""
+    nothing: Any = None
+    return ModelReply(nothing, Usage(), "stop")
+
+
+async def test_what_is_no_answer_at_all_is_a_failed_call(h: Harness):
+    """The adapter gives a text in the place of a reply: the call is made again, then fails; nothing is set aside."""
+
+    async def text(*_: Any) -> Any:
+        return "not a reply"
+
+    await h.open(text)
+    execution_id = await h.start()
+    assert (await h.ended(execution_id)).status == "failed"
+    failed = await h.found(execution_id, ev.ModelFailed)
+    assert len(failed) > 1
+    assert {f.error.code for f in failed} == {"E0209"}
 
 
 async def test_five_faults_and_it_is_set_aside(h: Harness):
