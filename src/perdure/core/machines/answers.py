@@ -42,7 +42,7 @@ def stops(draft: Draft) -> bool:
     plan, state = draft.scope.plan, draft.state
     if not state.turn or not (plan.termination or plan.stop_when):
         return False
-    proposed = draft.event_of(ev.AnswerProposed) or draft.scope.transcript.proposed
+    proposed = _proposed(draft)
     if proposed is not None and proposed.subject == f"t{state.turn}.out":
         return False  # it was not accepted: the model answers again
     transcript = draft.transcript()
@@ -91,6 +91,11 @@ def complete(
         draft.end(ev.ExecutionCompleted(output, finish_reason, reason, handover))
 
 
+def _proposed(draft: Draft) -> ev.AnswerProposed | None:
+    """The answer that was last put to what judges it."""
+    return draft.event_of(ev.AnswerProposed) or draft.scope.transcript.proposed
+
+
 def _is_not_the_last(draft: Draft, finish_reason: str) -> bool:
     """Whether something was said while this answer was on its way: the next turn, if there may be one, has both."""
     state = draft.state
@@ -117,7 +122,7 @@ def stop_here(draft: Draft) -> None:
 
 def take(draft: Draft, subject: str) -> None:
     """The answer has passed: the execution ends with it, if it still fits the output type."""
-    proposed = draft.event_of(ev.AnswerProposed) or draft.scope.transcript.proposed
+    proposed = _proposed(draft)
     if proposed is None or _is_not_the_last(draft, proposed.finish_reason):
         return
     output, wanted = joints.content(draft, subject), draft.scope.plan.output
